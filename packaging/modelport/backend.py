@@ -1,0 +1,124 @@
+"""What a backend is, and how one is found.
+
+Backends are plug-ins: a distribution names a class in the entry-point group ``modelport.backends``, and the
+built-in ones come through the same door. `modelport` knows none of them by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from modelport.errors import SpecError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from modelport.artifact import Artifact
+    from modelport.client.base import Client
+    from modelport.model import Model
+    from modelport.plan import BuildPlan, ServicePlan
+
+GROUP = "modelport.backends"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """How a service is to run here.
+
+    Attributes:
+        host: The address to bind to.
+        ports: Numbers by port name; all names in `Backend.default_ports` are present, none is 0.
+    """
+
+    host: str = "127.0.0.1"
+    ports: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def url_host(self) -> str:
+        """The host as clients on this machine write it in URLs."""
+        if self.host in {"0.0.0.0", "::"}:  # noqa: S104  # compared with, not bound to
+            return "127.0.0.1" if self.host == "0.0.0.0" else "[::1]"  # noqa: S104  # the same
+        return f"[{self.host}]" if ":" in self.host else self.host
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One server that models can be compiled for.
+
+    Attributes:
+        name: As it stands in specs, commands and folders.
+        protocols: What a client can speak to it: ``rest``, ``grpc``, in the order in which they are verified.
+        default_ports: The server's own numbers by port name.
+    """
+
+    name: str
+    protocols: tuple[str, ...]
+    default_ports: Mapping[str, int]
+
+    def parse_options(self, raw: Mapping[str, Any]) -> BaseModel:
+        """Read what stands under ``backends.<name>`` in a spec.
+
+        Raises:
+            pydantic.ValidationError: With locations relative to ``backends.<name>``.
+        """
+        ...
+
+    def plan(self, model: Model, options: BaseModel) -> BuildPlan:
+        """List every file to be written; touch nothing.
+
+        Raises:
+            SpecError: The model or an option cannot be honoured by this server; the message has the ways out.
+        """
+        ...
+
+    def build(self, plan: BuildPlan, destination: Path) -> None:
+        """Write the plan's files into the empty folder ``destination``.
+
+        Raises:
+            BuildError: A file could not be made.
+            MissingTool: An extra that the build needs is not installed.
+        """
+        ...
+
+    def service(self, artifact: Artifact, settings: ServeSettings) -> ServicePlan:
+        """Describe the service that serves ``artifact``; start nothing.
+
+        Raises:
+            MissingTool: The server is not installed here.
+        """
+        ...
+
+    def client(self, url: str, **settings: Any) -> Client:
+        """Connect to a running service by one of the URLs in `ServicePlan.endpoints` (see `modelport.connect`)."""
+        ...
+
+
+def backend_names() -> tuple[str, ...]:
+    """Names of all installed backends, sorted."""
+    return tuple(sorted(_registered()))
+
+
+def load_backend(name: str) -> Backend:
+    """Give the backend ``name``.
+
+    Raises:
+        SpecError: No installed distribution registers it.
+    """
+    registered = _registered()
+    if name not in registered:
+        near = get_close_matches(name, registered, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise SpecError(f"no backend is called {name!r}; installed: {', '.join(sorted(registered))}.{hint}")
+    backend = registered[name].load()()
+    if not isinstance(backend, Backend):
+        raise SpecError(f"the entry point {registered[name].value!r} in {GROUP} is no backend")
+    return backend
+
+
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

@@ -1,0 +1,133 @@
+"""From a spec to plans, and from a plan to an artifact: what every command that builds shares."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from modelport._version import VERSION
+from modelport.artifact import Artifact, source_date, write_artifact
+from modelport.backend import Backend, backend_names, load_backend
+from modelport.errors import BuildError, SpecError
+from modelport.model import Model
+from modelport.plan import BuildPlan
+
+TOOLS = ("numpy", "torch", "tensorflow", "onnx", "onnxruntime", "onnxscript", "scikit-learn", "skl2onnx", "bentoml")
+ALL = "all"
+
+
+def select_backends(names: Iterable[str]) -> tuple[Backend, ...]:
+    """Load backends by name; ``all`` stands for every installed one.
+
+    Raises:
+        SpecError: A name is not known.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    return tuple(load_backend(name) for name in (backend_names() if ALL in wanted else wanted))
+
+
+def plan_for(backend: Backend, model: Model) -> BuildPlan:
+    """Plan one backend's artifact, with warnings about keys that nothing honours yet.
+
+    Raises:
+        SpecError: The spec asks for what this backend cannot do.
+    """
+    options = backend.parse_options(model.spec.backends.get(backend.name, {}))
+    plan = backend.plan(model, options)
+    return replace(plan, warnings=(*plan.warnings, *_unused_keys(model)))
+
+
+def destination(output: Path, plan: BuildPlan) -> Path:
+    """Give the folder of a plan's artifact below ``output``."""
+    return output / plan.model.spec.name / plan.model.spec.version / plan.backend
+
+
+def build_artifact(backend: Backend, plan: BuildPlan, output: Path) -> Artifact:
+    """Write an artifact to ``<output>/<name>/<version>/<backend>``; all of it, or nothing.
+
+    Raises:
+        BuildError: It could not be built; what stood there before still does.
+        MissingTool: An extra is not installed.
+    """
+
+    def check(folder: Path) -> None:
+        missing = [file.path for file in plan.files if not (folder / file.path).is_file()]
+        if missing:
+            raise BuildError(f"{backend.name}: the build did not write {', '.join(missing)}, which its plan lists")
+
+    return write_artifact(
+        destination(output, plan), _record(plan), lambda folder: backend.build(plan, folder), check=check
+    )
+
+
+def resolve(spec_path: Path) -> Model:
+    """Load a spec and resolve the model that it names.
+
+    Raises:
+        SpecError: With file, line and column where the spec is at fault.
+    """
+    from modelport.resolve import resolve_model
+    from modelport.spec.loading import load_spec
+
+    return resolve_model(load_spec(spec_path), spec_path.resolve().parent)
+
+
+def _record(plan: BuildPlan) -> dict[str, Any]:
+    """What ``artifact.json`` says: enough to tell what went in, nothing that tells on which machine."""
+    model = plan.model
+    inputs = {**model.files, **model.code}
+    if model.transform is not None:
+        inputs[model.transform.path.name] = model.transform
+    if model.samples is not None:
+        inputs[model.samples.path.name] = model.samples
+    return {
+        "modelport": 1,
+        "backend": plan.backend,
+        "created": source_date(),
+        "spec": model.spec.model_dump(mode="json", exclude_none=True),
+        "model": {
+            "format": model.format,
+            "signature": model.signature.to_json(),
+            "served": model.served.to_json(),
+            "requirements": list(model.requirements),
+            "inputs": {name: file.sha256 for name, file in sorted(inputs.items())},
+        },
+        "facts": dict(plan.facts),
+        "warnings": list(plan.warnings),
+        "tools": _tool_versions(),
+    }
+
+
+def _tool_versions() -> dict[str, str]:
+    versions = {"modelport": VERSION, "python": platform.python_version()}
+    for name in TOOLS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _unused_keys(model: Model) -> list[str]:
+    """Keys of the spec that this version reads and nothing acts on."""
+    given = model.spec.model_fields_set
+    return [
+        f"{key}: read and kept in artifact.json; this version deploys nothing, so nothing acts on it"
+        for key in ("resources", "deploy")
+        if key in given
+    ]
+
+
+def require_spec(path: Path) -> Path:
+    """Check that a spec was named, not something else.
+
+    Raises:
+        SpecError: A folder or nothing stands there.
+    """
+    if path.is_dir():
+        raise SpecError(f"{path}: a folder; name the spec file in it")
+    return path

@@ -1,0 +1,140 @@
+"""The group of all commands, and the translation of errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from modelport._version import VERSION
+from modelport.console import print_error
+from modelport.errors import ModelportError
+
+# Exit codes of errors that are not ours; `modelport.errors` has the others.
+USAGE = 2
+SYSTEM = 4
+INTERRUPTED = 130
+TERMINATED = 143
+
+EXPECTED = (
+    ModelportError,
+    click.ClickException,
+    click.exceptions.Exit,
+    click.Abort,
+    KeyboardInterrupt,
+    OSError,
+)
+
+COMMANDS = {
+    "init": "Write a commented spec for a model file.",
+    "validate": "Check specs and say what is wrong, line by line.",
+    "schema": "Print the JSON Schema of the spec, for editors.",
+    "inspect": "Tell what a model, a spec, an artifact or a running service is.",
+    "plan": "Print every file that a build would write; touch nothing.",
+    "build": "Write the artifact of one backend, or of all.",
+    "serve": "Run the real server on an artifact until Ctrl-C.",
+    "predict": "Send inputs to a running service.",
+    "verify": "Compare every backend's answers with the framework's own.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Give the names, in the order in which a model passes through them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # the same
+        """Import the command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"modelport.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # the same
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest one when a name is misspelt."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(COMMANDS)}."
+            raise click.UsageError(f"No command is called {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 well; 1 a check did not hold; 2 a wrong spec or usage; 3 a tool or extra is missing; "
+    "4 a build failed; 5 a server failed.",
+)
+@click.version_option(VERSION, prog_name="modelport", message="%(prog)s %(version)s")
+def group() -> None:
+    """One model spec, served alike by BentoML, TorchServe and TensorFlow Serving."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code; see `modelport.errors`.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, raise_terminated)
+    try:
+        result = group.main(list(arguments), prog_name="modelport", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        quit_quietly()
+    except EXPECTED as error:
+        return report(error)
+    return result if isinstance(result, int) else 0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: servers that were started are ended, and folders set aside removed, on the way out."""
+
+
+def raise_terminated(number: int, frame: object) -> NoReturn:
+    """Turn a signal into an exception, so that every ``with`` and ``finally`` is passed on the way out."""
+    del number, frame
+    raise Terminated
+
+
+def report(error: BaseException) -> int:
+    """Say what went wrong, in one message; give the exit code."""
+    if isinstance(error, ModelportError):
+        print_error(str(error))
+        return error.exit_code
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, Terminated):
+        print_error("ended by a signal; nothing half-written was left")
+        return TERMINATED
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        print_error("interrupted; nothing half-written was left")
+        return INTERRUPTED
+    if isinstance(error, click.ClickException):
+        error.show()
+        return USAGE
+    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    print_error(f"{where}{getattr(error, 'strerror', None) or error}")
+    return SYSTEM
+
+
+def quit_quietly() -> NoReturn:
+    """End without a message: whoever read our output has closed it (``modelport plan … | head``)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)

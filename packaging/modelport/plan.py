@@ -1,0 +1,160 @@
+"""What will be written and what will run, as plain frozen data, computed before anything is touched.
+
+A `BuildPlan` lists every file of an artifact and where its bytes come from. A `ServicePlan` is the one
+description of a running service: the local runner, every container engine and every manifest consume it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelport.model import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generated:
+    """Bytes that the plan itself holds."""
+
+    data: bytes
+    origin: str  # who made them, for people: "the spec", "modelport_runtime", …
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return len(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """Bytes of a file that exists."""
+
+    path: Path
+    size: int
+    sha256: str
+
+    @property
+    def origin(self) -> str:
+        """The file, for people."""
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archived:
+    """A zip archive of other planned files, written by `modelport.artifact`; the same members give the same bytes."""
+
+    members: tuple[PlannedFile, ...]
+
+    @property
+    def size(self) -> int:
+        """Sum of the members' sizes in bytes (members are stored, so the archive is a little longer)."""
+        return sum(member.content.size or 0 for member in self.members)
+
+    @property
+    def origin(self) -> str:
+        """How many members, for people."""
+        return f"archive of {len(self.members)} files"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """Bytes that a tool makes during the build; how many is known afterwards.
+
+    Attributes:
+        how: The route or the tool, for people: ``"exported_program → onnx → saved_model"``, ``"bentoml build"``.
+    """
+
+    how: str
+    size: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """The route, for people."""
+        return self.how
+
+
+Content = Generated | Copied | Archived | Converted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedFile:
+    """One file of an artifact: its path below the artifact's folder (POSIX, relative) and its content."""
+
+    path: str
+    content: Content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildPlan:
+    """Everything that a build will write for one backend.
+
+    Attributes:
+        backend: The backend's name.
+        model: The resolved model.
+        files: Every file below ``<name>/<version>/<backend>/``, ``artifact.json`` apart.
+        facts: What the plan decided and the user should see, in order (``{"version directory": "1002000"}``).
+        warnings: Sentences about what will not be honoured, or surprise.
+    """
+
+    backend: str
+    model: Model
+    files: tuple[PlannedFile, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A port that a service listens on.
+
+    Attributes:
+        name: ``rest``, ``grpc``, ``management``, ``metrics``, …
+        number: TCP port.
+        protocol: ``http`` or ``grpc``.
+    """
+
+    name: str
+    number: int
+    protocol: str = "http"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """An HTTP GET that answers 200 only when the model can answer."""
+
+    port: str  # the name of a `Port`
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePlan:
+    """One running service.
+
+    Attributes:
+        backend: The backend's name.
+        server: Which program serves, for people (``"tensorflow_model_server (embedded)"``).
+        command: Program and arguments. ``{state}`` stands for a private folder that the runner makes before the
+            start and removes after the end, and in which `files` are written.
+        environment: Variables set beside the inherited ones (with ``{state}`` replaced as above); a value of
+            None removes the inherited variable.
+        files: Files below ``{state}``; ``{state}`` in generated text is replaced too.
+        ports: Every port that it binds.
+        readiness: What orchestrators ask.
+        endpoints: URLs for `modelport.connect`, by protocol: ``{"rest": …, "grpc": …}``.
+        start_timeout_s: How long a start may take, in seconds.
+        grace_s: How long it may take to end after SIGTERM, in seconds.
+    """
+
+    backend: str
+    server: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    files: tuple[PlannedFile, ...] = ()
+    ports: tuple[Port, ...]
+    readiness: Readiness
+    endpoints: Mapping[str, str]
+    start_timeout_s: float = 120.0
+    grace_s: float = 15.0

@@ -1,0 +1,209 @@
+"""Run a `ServicePlan` on this machine: start the server, wait until it answers, end it and all that it started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from modelport.artifact import write_files
+from modelport.errors import MissingTool, ServerFailed
+from modelport.plan import Generated, PlannedFile, ServicePlan
+from modelport.run.ports import check_ports
+from modelport.run.tool import LAST_LINES, merged_environment
+
+STATE = "{state}"
+POLL_S = 0.1
+
+
+class LocalService:
+    """A running service; made by `running`."""
+
+    def __init__(self, plan: ServicePlan, process: subprocess.Popen[bytes], log: deque[str]) -> None:
+        self.plan = plan
+        self._process = process
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        """Process id of the server's first process; all its processes are in the session of this number."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Exit code of the server, or None while it runs."""
+        return self._process.poll()
+
+    def wait_ready(self, answers: Callable[[], bool]) -> None:
+        """Wait until ``answers`` says yes.
+
+        Raises:
+            ServerFailed: The server ended, or did not get there in time; the message has its last lines.
+        """
+        deadline = time.monotonic() + self.plan.start_timeout_s
+        while True:
+            self.check_alive()
+            if answers():
+                return
+            if time.monotonic() > deadline:
+                raise ServerFailed(
+                    f"{self.plan.server}: not ready after {self.plan.start_timeout_s:.0f} s. "
+                    f"Its last lines:\n{self.last_lines()}"
+                )
+            time.sleep(POLL_S)
+
+    def check_alive(self) -> None:
+        """Raise if the server has ended.
+
+        Raises:
+            ServerFailed: With its exit code and its last lines.
+        """
+        code = self._process.poll()
+        if code is not None:
+            reason = f"signal {-code}" if code < 0 else f"exit code {code}"
+            raise ServerFailed(f"{self.plan.server}: ended with {reason}. Its last lines:\n{self.last_lines()}")
+
+    def last_lines(self) -> str:
+        """Give the newest lines of the server's log, indented."""
+        lines = list(self._log)[-LAST_LINES:]
+        return "\n".join(f"    {line}" for line in lines) or "    (it printed nothing)"
+
+    def wait(self, stopped: threading.Event) -> None:
+        """Wait until ``stopped`` is set.
+
+        Raises:
+            ServerFailed: The server ended by itself.
+        """
+        while not stopped.wait(POLL_S):
+            self.check_alive()
+
+
+@contextmanager
+def running(plan: ServicePlan, host: str, *, log: Callable[[str], None] | None = None) -> Iterator[LocalService]:
+    """Start a service; when the block ends, it has ended too, with every process and file of its own.
+
+    Args:
+        plan: What to run.
+        host: The address whose ports are checked beforehand.
+        log: Called with each line that the server prints, from a thread of its own.
+
+    Raises:
+        ServerFailed: A port is taken.
+        MissingTool: The program is not there.
+    """
+    check_ports((port.number for port in plan.ports), host)
+    state = Path(tempfile.mkdtemp(prefix=f"modelport-{plan.backend}-"))
+    try:
+        write_files(tuple(_placed(file, state) for file in plan.files), state)
+        process = _start(plan, state)
+        lines: deque[str] = deque(maxlen=500)
+        assert process.stdout is not None  # noqa: S101  # tells the type checker what PIPE means
+        pump = threading.Thread(target=_pump, args=(process.stdout, lines, log), daemon=True)
+        pump.start()
+        try:
+            yield LocalService(plan, process, lines)
+        finally:
+            with _undisturbed():
+                _end(process, plan.grace_s)
+            pump.join(timeout=5)
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def _start(plan: ServicePlan, state: Path) -> subprocess.Popen[bytes]:
+    environment = {key: value and value.replace(STATE, str(state)) for key, value in plan.environment.items()}
+    command = [part.replace(STATE, str(state)) for part in plan.command]
+    try:
+        return subprocess.Popen(  # noqa: S603  # the command comes from a plan, never from a shell string
+            command,
+            cwd=state,
+            env=merged_environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise MissingTool(f"{plan.server}: the program {command[0]!r} is not there") from error
+
+
+def _placed(file: PlannedFile, state: Path) -> PlannedFile:
+    if not isinstance(file.content, Generated):
+        return file
+    data = file.content.data.replace(STATE.encode(), str(state).encode())
+    return PlannedFile(path=file.path, content=Generated(data=data, origin=file.content.origin))
+
+
+def _pump(stream: IO[bytes], lines: deque[str], log: Callable[[str], None] | None) -> None:
+    for raw in stream:
+        line = raw.decode("utf-8", "replace").rstrip()
+        lines.append(line)
+        if log is not None:
+            log(line)
+
+
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """End the server's whole session: politely first, by force after ``grace_s``.
+
+    A server's children outlive it easily (TorchServe's launcher is a Python that starts a Java that starts Pythons),
+    so what counts is the session, not the first process.
+    """
+    session = process.pid
+    _signal_session(session, signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    while time.monotonic() < deadline:
+        process.poll()
+        if not session_members(session):
+            break
+        time.sleep(POLL_S)
+    else:
+        _signal_session(session, signal.SIGKILL)
+    process.wait()
+    while session_members(session) and time.monotonic() < deadline + grace_s:
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C break off the ending of a server: it is bounded in time anyhow."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signal_session(session: int, number: signal.Signals) -> None:
+    for pid in session_members(session):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def session_members(session: int) -> list[int]:
+    """Give the ids of all processes of a session that are not zombies."""
+    members = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            # The name in parentheses may hold anything; behind it stand state, parent, group and session.
+            fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            members.append(int(entry.name))
+    return members

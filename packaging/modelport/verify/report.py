@@ -1,0 +1,56 @@
+"""The result of a verification, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from modelport.verify.session import Exam, Row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def report_as_data(rows: Sequence[Row], exam: Exam) -> dict[str, Any]:
+    """Give the result as plain JSON values."""
+    return {
+        "passed": all(row.passed for row in rows),
+        "tolerance": asdict(exam.tolerance),
+        "samples": exam.samples.count,
+        "reference_accuracy": exam.accuracy,
+        "rows": [{**asdict(row), "passed": row.passed} for row in rows],
+    }
+
+
+def report_as_table(rows: Sequence[Row], title: str) -> Table:
+    """Give the parity table."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    table.add_column("backend")
+    table.add_column("protocol")
+    for heading in ("samples", "max abs", "max rel", "arg-max", "accuracy", "median ms"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for row in rows:
+        table.add_row(
+            row.backend,
+            row.protocol,
+            str(row.samples),
+            _small(row.max_abs),
+            _small(row.max_rel),
+            _share(row.argmax),
+            _share(row.accuracy),
+            "-" if row.median_ms is None else f"{row.median_ms:.1f}",
+            "[green]agrees[/green]" if row.passed else "[bold red]FAILS[/bold red]",
+        )
+    return table
+
+
+def _small(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1e}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"

@@ -1,0 +1,213 @@
+"""Serve an artifact, ask it every sample over every protocol, and measure how far the answers are from the truth."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from modelport.artifact import Artifact, changed_files
+from modelport.backend import Backend, ServeSettings
+from modelport.client.base import Client, ClientError
+from modelport.errors import ServerFailed, SpecError
+from modelport.model import Model
+from modelport.run.ports import choose_ports
+from modelport.run.service import running
+from modelport.samples import Samples, load_samples
+from modelport.verify.compare import Tensors, accuracy, argmax_agreement, compare, join
+
+ALONE = 32  # so many samples are sent one by one, for the latency; the rest in batches
+BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How far an answer may be from the framework's."""
+
+    atol: float
+    rtol: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """The questions and the right answers.
+
+    Attributes:
+        samples: All samples.
+        spans: First and last-but-one sample of each request.
+        right: The framework's answer to each request.
+        names: Names of the classes.
+        tolerance: How far an answer may be off.
+    """
+
+    samples: Samples
+    spans: tuple[tuple[int, int], ...]
+    right: tuple[Tensors, ...]
+    names: tuple[str, ...]
+    tolerance: Tolerance
+
+    @property
+    def accuracy(self) -> float | None:
+        """The framework's own accuracy, where labels are there."""
+        truth = self.samples.labels
+        return None if truth is None else accuracy(join(self.right), truth, self.names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What one backend answered over one protocol.
+
+    Attributes:
+        backend: The backend's name.
+        protocol: ``rest`` or ``grpc``.
+        server: Which program answered.
+        samples: How many samples were answered.
+        max_abs: Largest absolute difference from the framework.
+        max_rel: Largest relative one.
+        argmax: Share of rows whose highest score stands in the same place.
+        accuracy: Share of rows that are right, where labels are there.
+        median_ms: Median time of a request with one sample, in milliseconds.
+        faults: Why it failed; empty when it passed.
+    """
+
+    backend: str
+    protocol: str
+    server: str = ""
+    samples: int = 0
+    max_abs: float | None = None
+    max_rel: float | None = None
+    argmax: float | None = None
+    accuracy: float | None = None
+    median_ms: float | None = None
+    faults: tuple[str, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        """Whether every answer was within tolerance."""
+        return not self.faults
+
+
+def prepare(model: Model, tolerance: Tolerance) -> Exam:
+    """Read the samples and ask the framework.
+
+    Raises:
+        SpecError: The spec names no samples.
+    """
+    from modelport.frameworks import reference
+
+    if model.samples is None:
+        raise SpecError(
+            "samples: verify needs some, and the spec names none. Save inputs with "
+            "numpy.savez('samples.npz', <input name>=array, …) and write samples: samples.npz"
+        )
+    samples = load_samples(model.samples.path, model.served)
+    spans = tuple(_spans(samples))
+    answer = reference(model)
+    right = tuple(answer(samples.request(*span)) for span in spans)
+    return Exam(samples=samples, spans=spans, right=right, names=model.spec.labels, tolerance=tolerance)
+
+
+def _spans(samples: Samples) -> Iterator[tuple[int, int]]:
+    alone = min(ALONE, samples.count)
+    yield from ((i, i + 1) for i in range(alone))
+    if samples.rows:
+        yield from ((i, min(i + BATCH, samples.count)) for i in range(alone, samples.count, BATCH))
+    else:
+        yield from ((i, i + 1) for i in range(alone, samples.count))
+
+
+def examine_artifact(
+    backend: Backend, artifact: Artifact, exam: Exam, *, note: Callable[[str], None], log: Callable[[str], None] | None
+) -> list[Row]:
+    """Serve an artifact on free ports and ask it everything; a row a protocol.
+
+    Args:
+        backend: Who serves.
+        artifact: What is served.
+        exam: Questions and right answers.
+        note: Told what happens, for progress.
+        log: Gets the server's lines, or None.
+    """
+    tampered = tuple(
+        f"{artifact.path / name} is not the file that was built; build again" for name in changed_files(artifact)
+    )
+    settings = ServeSettings(ports=choose_ports(dict.fromkeys(backend.default_ports, 0), "127.0.0.1"))
+    plan = backend.service(artifact, settings)
+    try:
+        note(f"{backend.name}: starting {plan.server}")
+        with running(plan, settings.host, log=log) as service:
+            clients = {protocol: backend.client(plan.endpoints[protocol]) for protocol in backend.protocols}
+            service.wait_ready(lambda: all(client.ready() for client in clients.values()))
+            rows = []
+            for protocol, client in clients.items():
+                note(f"{backend.name}: {exam.samples.count} samples over {protocol}")
+                with closing(client):
+                    rows.append(examine(client, exam, Row(backend=backend.name, protocol=protocol, server=plan.server)))
+                service.check_alive()
+    except ServerFailed as error:
+        rows = [
+            Row(backend=backend.name, protocol=protocol, server=plan.server, faults=(str(error),))
+            for protocol in backend.protocols
+        ]
+    return [_with_faults(row, tampered) for row in rows]
+
+
+def examine(client: Client, exam: Exam, row: Row) -> Row:
+    """Send every request of the exam to one client and measure the answers."""
+    answers: list[Tensors] = []
+    times: list[float] = []
+    for start, stop in exam.spans:
+        request = exam.samples.request(start, stop)
+        began = time.perf_counter()
+        try:
+            answers.append(client.predict(request))
+        except ClientError as error:
+            return _with_faults(row, (f"samples {start} to {stop - 1}: {type(error).__name__}: {error}",))
+        if stop - start == 1:
+            times.append(time.perf_counter() - began)
+    return _with_faults(_measured(row, answers, times, exam), _unexpected(answers, exam))
+
+
+def _measured(row: Row, answers: list[Tensors], times: list[float], exam: Exam) -> Row:
+    tolerance = {"atol": exam.tolerance.atol, "rtol": exam.tolerance.rtol}
+    parts = [compare(answer, right, **tolerance) for answer, right in zip(answers, exam.right, strict=True)]
+    faults = tuple(fault for part in parts for fault in part.faults)[:3]
+    values: dict[str, Any] = {
+        "samples": exam.samples.count,
+        "max_abs": max(part.max_abs for part in parts),
+        "max_rel": max(part.max_rel for part in parts),
+        "median_ms": statistics.median(times) * 1000 if times else None,
+    }
+    if not faults:
+        together = join(answers)
+        truth = exam.samples.labels
+        values["argmax"] = argmax_agreement(together, join(exam.right))
+        values["accuracy"] = None if truth is None else accuracy(together, truth, exam.names)
+    return Row(backend=row.backend, protocol=row.protocol, server=row.server, faults=faults, **values)
+
+
+def _unexpected(answers: list[Tensors], exam: Exam) -> tuple[str, ...]:
+    """Compare with the expected outputs that the samples file holds."""
+    expected: Mapping[str, np.ndarray[Any, Any]] = exam.samples.expected
+    faults = []
+    for (start, stop), answer in zip(exam.spans, answers, strict=True):
+        right = {name: _part(exam.samples, value, start, stop) for name, value in expected.items()}
+        given = {name: answer[name] for name in right if name in answer}
+        difference = compare(given, right, atol=exam.tolerance.atol, rtol=exam.tolerance.rtol)
+        faults += [f"expected outputs: {fault}" for fault in difference.faults]
+    return tuple(faults[:3])
+
+
+def _part(samples: Samples, value: np.ndarray[Any, Any], start: int, stop: int) -> np.ndarray[Any, Any]:
+    return value[start:stop] if samples.rows else (value[start] if samples.count > 1 else value)
+
+
+def _with_faults(row: Row, faults: tuple[str, ...]) -> Row:
+    from dataclasses import replace
+
+    return replace(row, faults=(*row.faults, *faults))
