@@ -1,0 +1,114 @@
+"""`TFServingBackend`: plans and builds model directories, and describes the server that serves them."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelport.artifact import Artifact, write_files
+from modelport.backend import ServeSettings
+from modelport.client.base import Client
+from modelport.errors import MissingTool
+from modelport.model import Model
+from modelport.plan import BuildPlan, Generated, PlannedFile, Port, Readiness, ServicePlan
+from modelport_tfserving.config import METRICS_PATH, render_models
+from modelport_tfserving.layout import plan_layout
+from modelport_tfserving.options import TFServingOptions
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+REAL = "tensorflow_model_server"
+
+
+class TFServingBackend:
+    """TensorFlow Serving: the real binary where it is on the PATH, the embedded server otherwise."""
+
+    name = "tfserving"
+    protocols = ("rest", "grpc")
+    default_ports: Mapping[str, int] = {"rest": 8501, "grpc": 8500}
+
+    def parse_options(self, raw: Mapping[str, Any]) -> TFServingOptions:
+        """Read ``backends.tfserving``."""
+        return TFServingOptions.model_validate(raw)
+
+    def plan(self, model: Model, options: BaseModel) -> BuildPlan:
+        """List every file; a model that is no SavedModel yet is converted once and kept by digest."""
+        return plan_layout(model, TFServingOptions.model_validate(options))
+
+    def build(self, plan: BuildPlan, destination: Path) -> None:
+        """Write the files."""
+        write_files(plan.files, destination)
+
+    def service(self, artifact: Artifact, settings: ServeSettings) -> ServicePlan:
+        """Describe the server's process."""
+        options = TFServingOptions.model_validate(artifact.record["spec"].get("backends", {}).get(self.name, {}))
+        serving = artifact.record["spec"]["serving"]
+        number = version_directory(artifact)
+        host, rest, grpc = settings.host, settings.ports["rest"], settings.ports["grpc"]
+        program, server, environment = find_server(host)
+        models = render_models(artifact.name, str(artifact.path / "models" / artifact.name), number, options.labels)
+        flags = [
+            f"--port={grpc}",
+            f"--rest_api_port={rest}",
+            f"--rest_api_timeout_in_ms={serving['timeout_s'] * 1000}",
+            "--model_config_file={state}/models.config",
+            f"--monitoring_config_file={artifact.path / 'monitoring.config'}",
+            f"--grpc_channel_arguments=grpc.max_receive_message_length={serving['max_request_mb'] * 2**20}",
+        ]
+        if "batching" in serving:
+            flags += ["--enable_batching=true", f"--batching_parameters_file={artifact.path / 'batching.config'}"]
+        base = f"/v1/models/{artifact.name}"
+        return ServicePlan(
+            backend=self.name,
+            server=server,
+            command=(*program, *flags),
+            environment={"TF_CPP_MIN_LOG_LEVEL": "1", **environment},
+            files=(PlannedFile(path="models.config", content=Generated(data=models.encode(), origin="the artifact")),),
+            ports=(Port(name="rest", number=rest), Port(name="grpc", number=grpc, protocol="grpc")),
+            # Metadata is answered by a loaded version only; the status page answers 200 while it still loads.
+            readiness=Readiness(port="rest", path=f"{base}/versions/{number}/metadata"),
+            endpoints={
+                "rest": f"http://{settings.url_host}:{rest}{base}",
+                "grpc": f"grpc://{settings.url_host}:{grpc}/{artifact.name}",
+                "metrics": f"http://{settings.url_host}:{rest}{METRICS_PATH}",
+            },
+        )
+
+    def client(self, url: str, **settings: Any) -> Client:
+        """Connect over REST or gRPC."""
+        from modelport_tfserving.client import connect
+
+        return connect(url, **settings)
+
+
+def version_directory(artifact: Artifact) -> int:
+    """Give the integer that the artifact's only version folder is called by."""
+    return next(
+        int(folder.name) for folder in (artifact.path / "models" / artifact.name).iterdir() if folder.name.isdigit()
+    )
+
+
+def find_server(host: str) -> tuple[tuple[str, ...], str, dict[str, str | None]]:
+    """Give the program, what it is called for people, and its variables.
+
+    Raises:
+        MissingTool: Neither the real server nor what the embedded one needs is installed.
+    """
+    real = shutil.which(REAL)
+    if real is not None:
+        return (real,), f"{REAL} ({real})", {}
+    if find_spec("tensorflow") is None or find_spec("tensorflow_serving") is None:
+        raise MissingTool(
+            f"{REAL} is not on the PATH, and the embedded server needs TensorFlow; "
+            "install it with: pip install 'modelport[tfserving]'"
+        )
+    return (
+        (sys.executable, "-m", "modelport_tfserving.server"),
+        "modelport's embedded TensorFlow Serving server (no tensorflow_model_server on the PATH)",
+        {"MODELPORT_TFSERVING_HOST": host},
+    )

@@ -1,0 +1,131 @@
+"""The files of a TensorFlow Serving artifact, planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelport.artifact import copied
+from modelport.errors import SpecError
+from modelport.plan import BuildPlan, Generated, PlannedFile
+from modelport.samples import load_samples
+from modelport_tfserving.config import render_batching, render_models, render_monitoring
+from modelport_tfserving.conversion import route_for, saved_model
+from modelport_tfserving.options import TFServingOptions, check_labels
+from modelport_tfserving.versions import integer_version
+from modelport_tfserving.warmup import render_warmup
+
+if TYPE_CHECKING:
+    from modelport.model import Model
+
+WARMUP_PATH = "assets.extra/tf_serving_warmup_requests"
+NOT_SERVED = {".used", "fingerprint.pb"}
+
+
+def plan_layout(model: Model, options: TFServingOptions) -> BuildPlan:
+    """Plan every file.
+
+    Raises:
+        SpecError: A transform, a label or a batching that this server cannot honour.
+        ConversionError: The model cannot become a SavedModel.
+    """
+    spec = model.spec
+    refuse_transform(model)
+    if spec.serving.batching is not None and not model.signature.batched:
+        raise SpecError(
+            "serving.batching: requests are joined along the first axis, and not every input and output of this "
+            f"model has a dynamic one ({_fixed(model)}). Remove batching, or export the model with a dynamic batch"
+        )
+    number = options.version or integer_version(spec.version)
+    check_labels(options.labels, number, spec.version)
+    route = route_for(model)
+    return BuildPlan(
+        backend="tfserving",
+        model=model,
+        files=(
+            *_saved_model_files(saved_model(model), f"models/{spec.name}/{number}"),
+            *_warmup(model, options, f"models/{spec.name}/{number}"),
+            _text(
+                "models.config",
+                render_models(spec.name, f"{options.base_path.rstrip('/')}/{spec.name}", number, options.labels),
+            ),
+            _text(
+                "batching.config",
+                render_batching(
+                    spec.serving.batching,
+                    options.num_batch_threads or spec.serving.workers,
+                    options.max_enqueued_batches,
+                ),
+            ),
+            _text("monitoring.config", render_monitoring()),
+        ),
+        facts={
+            "version directory": f"{number} (from version {spec.version!r})",
+            "route": route.describe(),
+            "base path in models.config": f"{options.base_path.rstrip('/')}/{spec.name}, as in a container",
+        },
+        warnings=tuple(_warnings(model)),
+    )
+
+
+def refuse_transform(model: Model) -> None:
+    """Raise where Python code would have to run beside the model.
+
+    Raises:
+        SpecError: With the two ways out.
+    """
+    if model.transform is not None:
+        raise SpecError(
+            f"transform: TensorFlow Serving runs no Python, so {model.transform.path.name} cannot run there. Two ways "
+            "out: put the pre- and postprocessing into the model itself (a torch module or a scikit-learn pipeline "
+            "around it) and drop the key, or serve this spec with --backend bentoml or --backend torchserve"
+        )
+
+
+def _saved_model_files(folder: Path, target: str) -> Iterator[PlannedFile]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name not in NOT_SERVED and name != WARMUP_PATH:
+            yield PlannedFile(path=f"{target}/{name}", content=copied(path))
+
+
+def _warmup(model: Model, options: TFServingOptions, target: str) -> Iterator[PlannedFile]:
+    if model.samples is None or options.warmup_records == 0:
+        return
+    samples = load_samples(model.samples.path, model.served)
+    count = min(samples.count, options.warmup_records)
+    data = render_warmup(model.spec.name, (_cast(model, samples.request(i, i + 1)) for i in range(count)))
+    origin = f"{count} warm-up records from {model.samples.path.name}"
+    yield PlannedFile(path=f"{target}/{WARMUP_PATH}", content=Generated(data=data, origin=origin))
+
+
+def _cast(model: Model, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    from modelport_runtime.checking import check_inputs
+
+    return check_inputs(model.signature.inputs, request)
+
+
+def _warnings(model: Model) -> Iterator[str]:
+    serving = model.spec.serving
+    given = serving.model_fields_set
+    if serving.workers > 1 and serving.batching is None:
+        yield "serving.workers: TensorFlow Serving is one process with a thread pool; used only with serving.batching"
+    if "max_request_mb" in given:
+        yield (
+            f"serving.max_request_mb: {serving.max_request_mb} MiB holds for gRPC; TensorFlow Serving has no limit on "
+            "REST bodies, so set one in the proxy in front of it"
+        )
+    if model.spec.labels:
+        yield "labels: TensorFlow Serving's answers hold no class names; they stand in artifact.json"
+    if model.spec.environment.requirements is not None:
+        yield "environment.requirements: nothing is installed beside TensorFlow Serving"
+
+
+def _fixed(model: Model) -> str:
+    tensors = model.signature.inputs + model.signature.outputs
+    return ", ".join(str(t) for t in tensors if not t.shape or t.shape[0] is not None)
+
+
+def _text(path: str, text: str) -> PlannedFile:
+    return PlannedFile(path=path, content=Generated(data=text.encode(), origin="the spec"))
