@@ -20,5 +20,6 @@ class DigitsNet(nn.Module):
         self.classify = nn.Linear(32 * 4 * 4, 10)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Give the probability of each digit."""
         images = (pixels / 16.0).reshape(-1, 1, 8, 8)
         return torch.softmax(self.classify(self.features(images).flatten(1)), dim=1)

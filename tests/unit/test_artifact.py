@@ -133,9 +133,12 @@ def test_exchange_swaps_two_folders(tmp_path):
 
 
 def test_staging_is_gone_after_an_error(tmp_path):
-    with pytest.raises(RuntimeError), staging(tmp_path / "m") as aside:
-        (aside / "x").touch()
+    def fail(folder):
+        (folder / "x").touch()
         raise RuntimeError
+
+    with pytest.raises(RuntimeError), staging(tmp_path / "m") as aside:
+        fail(aside)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +159,9 @@ from modelport.artifact import write_artifact, write_files
 from modelport.plan import Archived, Generated, PlannedFile
 member = PlannedFile(path="m.txt", content=Generated(data=b"m", origin="test"))
 files = (PlannedFile(path="x.mar", content=Archived(members=(member,))), member)
-made = write_artifact(Path(sys.argv[1]), {"backend": "toy"}, lambda folder: write_files(files, folder), check=lambda f: None)
+def fill(folder):
+    write_files(files, folder)
+made = write_artifact(Path(sys.argv[1]), {"backend": "toy"}, fill, check=lambda folder: None)
 modes = sorted(oct(path.stat().st_mode) for path in Path(sys.argv[1]).rglob("*"))
 print(made.sha256, modes)
 """

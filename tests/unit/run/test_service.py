@@ -1,0 +1,170 @@
+"""Services on this machine: they start, they answer, and nothing of them is left."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from modelport.errors import MissingTool, ServerFailed
+from modelport.plan import Generated, PlannedFile, Port, Readiness, ServicePlan
+from modelport.run.ports import choose_ports
+from modelport.run.service import running, session_members
+from modelport.run.tool import find_program, run_tool
+
+HOST = "127.0.0.1"
+
+# A server with a child that ignores SIGTERM, as TorchServe's workers have been seen to.
+FAMILY = """
+import signal, socket, subprocess, sys, time
+deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", deaf])
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listening with child", child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def plan_of(code, *arguments, port=None, **more):
+    port = port or choose_ports({"rest": 0}, HOST)["rest"]
+    return ServicePlan(
+        backend="toy",
+        server="toy server",
+        command=(sys.executable, "-c", code, *(a.replace("PORT", str(port)) for a in arguments)),
+        ports=(Port(name="rest", number=port),),
+        readiness=Readiness(port="rest", path="/"),
+        endpoints={"rest": f"http://{HOST}:{port}"},
+        **{"grace_s": 1.0, "start_timeout_s": 20.0, **more},
+    )
+
+
+def listens(port):
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_service_ends_with_every_process_it_started():
+    plan = plan_of(FAMILY, "PORT")
+    port = plan.ports[0].number
+    with running(plan, HOST) as service:
+        service.wait_ready(lambda: listens(port))
+        assert len(session_members(service.pid)) == 2
+        session = service.pid
+    assert session_members(session) == []
+    assert not listens(port)
+
+
+def test_the_private_folder_holds_the_files_and_is_gone_afterwards(tmp_path):
+    seen = tmp_path / "seen"
+    code = "import sys, time; open(sys.argv[2], 'w').write(open(sys.argv[1]).read()); time.sleep(60)"
+    file = PlannedFile(path="deep/config", content=Generated(data=b"in {state}", origin="test"))
+    plan = plan_of(code, "{state}/deep/config", str(seen), files=(file,))
+    with running(plan, HOST) as service:
+        service.wait_ready(lambda: seen.exists() and seen.read_text() != "")
+    state = Path(seen.read_text().removeprefix("in "))
+    assert state.name.startswith("modelport-toy-")
+    assert not state.exists()
+
+
+def test_variables_are_set_and_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TO_REMOVE", "1")
+    code = "import os, time; print(os.environ.get('TO_REMOVE'), os.environ['TO_SET'], flush=True); time.sleep(60)"
+    lines = []
+    with running(plan_of(code, environment={"TO_REMOVE": None, "TO_SET": "x"}), HOST, log=lines.append) as service:
+        service.wait_ready(lambda: bool(lines))
+    assert lines == ["None x"]
+
+
+def test_a_server_that_dies_while_starting_shows_its_last_lines():
+    plan = plan_of("print('the reason'); raise SystemExit(3)")
+    with pytest.raises(ServerFailed, match=r"(?s)exit code 3.*the reason"), running(plan, HOST) as service:
+        service.wait_ready(lambda: False)
+
+
+def test_a_server_that_never_gets_ready_is_ended():
+    plan = plan_of("import time; print('still loading', flush=True); time.sleep(60)", start_timeout_s=0.5)
+    with running(plan, HOST) as service:
+        session = service.pid
+        with pytest.raises(ServerFailed, match=r"(?s)not ready after 0 s.*still loading"):
+            service.wait_ready(lambda: False)
+    assert session_members(session) == []
+
+
+def test_a_server_that_ends_while_it_is_used_is_noticed():
+    plan = plan_of("import time; time.sleep(0.2); raise SystemExit(7)")
+    with pytest.raises(ServerFailed, match="exit code 7"), running(plan, HOST) as service:
+        service.wait(threading.Event())
+
+
+def test_a_taken_port_is_named_before_anything_starts():
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ServerFailed, match=f"port {port} .*--port"), running(plan_of("", port=port), HOST):
+            pass
+
+
+def test_a_missing_program_is_named():
+    plan = plan_of("")
+    absent = ServicePlan(**{**{f: getattr(plan, f) for f in plan.__slots__}, "command": ("/no/such/server",)})
+    with pytest.raises(MissingTool, match="/no/such/server"), running(absent, HOST):
+        pass
+
+
+def test_free_ports_differ():
+    ports = choose_ports(dict.fromkeys("abcdef", 0), HOST)
+    assert len(set(ports.values())) == 6
+
+
+def test_a_second_interrupt_does_not_break_off_the_ending(tmp_path):
+    code = textwrap.dedent(
+        f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from test_service import FAMILY, HOST, listens, plan_of
+        from modelport.run.service import running
+        plan = plan_of(FAMILY, "PORT", grace_s=2.0)
+        with running(plan, HOST) as service:
+            service.wait_ready(lambda: listens(plan.ports[0].number))
+            print(service.pid, flush=True)
+            service.wait(__import__("threading").Event())
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    session = int(process.stdout.readline())
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.4)
+    process.communicate(timeout=20)
+    assert session_members(session) == []
+
+
+def test_a_tool_gives_its_output_and_its_failure(tmp_path):
+    command = [sys.executable, "-c", "print('done')"]
+    assert run_tool(command, cwd=tmp_path, timeout_s=20, what="a test") == "done\n"
+    with pytest.raises(Exception, match=r"(?s)a test: failed with exit code 2.*the reason"):
+        run_tool(
+            [sys.executable, "-c", "print('the reason'); raise SystemExit(2)"],
+            cwd=tmp_path,
+            timeout_s=20,
+            what="a test",
+        )
+    with pytest.raises(Exception, match="took longer"):
+        run_tool([sys.executable, "-c", "import time; time.sleep(60)"], cwd=tmp_path, timeout_s=0.3, what="a test")
+    with pytest.raises(MissingTool):
+        run_tool(["/no/such/tool"], cwd=tmp_path, timeout_s=1, what="a test")
+
+
+def test_a_program_beside_this_python_is_found_first():
+    assert find_program("python", install="nothing") == str(Path(sys.executable).parent / "python")
+    with pytest.raises(MissingTool, match="pip install x"):
+        find_program("no-such-program", install="pip install x")
+    assert os.access(find_program("sh", install=""), os.X_OK)
