@@ -60,6 +60,9 @@ class TFServingBackend:
             f"--monitoring_config_file={artifact.path / 'monitoring.config'}",
             f"--grpc_channel_arguments=grpc.max_receive_message_length={serving['max_request_mb'] * 2**20}",
         ]
+        if options.labels:
+            # Without it the server ends at its start: labels are assigned before the version they name has loaded.
+            flags.append("--allow_version_labels_for_unavailable_models=true")
         if "batching" in serving:
             flags += ["--enable_batching=true", f"--batching_parameters_file={artifact.path / 'batching.config'}"]
         base = f"/v1/models/{artifact.name}"

@@ -12,6 +12,7 @@ from modelport.convert.products import product
 from modelport.convert.route import Route, find_route
 from modelport.errors import ConversionError, MissingTool
 from modelport.samples import load_samples
+from modelport_runtime.checking import check_inputs
 
 if TYPE_CHECKING:
     import onnx
@@ -79,8 +80,9 @@ def _convert(model: Model, route: Route, folder: Path) -> None:
     write_saved_model(
         graph,
         folder,
-        input_names=[t.name for t in model.signature.inputs],
-        output_names=[t.name for t in model.signature.outputs],
+        # An exporter gives its graph's ends the signature's names, in the order of the model's own arguments.
+        input_names=[value.name for value in _inputs(graph)],
+        output_names=[value.name for value in graph.graph.output],
     )
     # An empty folder would be no file of the plan.
     variables = folder / "variables"
@@ -91,36 +93,49 @@ def _convert(model: Model, route: Route, folder: Path) -> None:
 def _read_onnx(model: Model) -> onnx.ModelProto:
     import onnx
 
-    graph = onnx.load(model.source)
-    names = [value.name for value in graph.graph.input]
+    return onnx.load(model.source)
+
+
+def _inputs(graph: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Give the graph's inputs; in old files the initializers stand among them."""
     initial = {value.name for value in graph.graph.initializer}
-    wanted = [t.name for t in model.signature.inputs]
-    if [name for name in names if name not in initial] != wanted:
-        raise ConversionError(f"{model.source.name}: the graph's inputs are {names}, the signature's {wanted}")
-    return graph
+    return [value for value in graph.graph.input if value.name not in initial]
 
 
 def _export_torch(model: Model) -> onnx.ModelProto:
     from modelport.convert.torch_to_onnx import export_torch
-    from modelport.frameworks import load_native
+    from modelport.frameworks import load_model
+    from modelport_runtime.engines.pytorch import TorchEngine
 
-    samples = None if model.samples is None else load_samples(model.samples.path, model.served)
-    example: Mapping[str, Any] | None = None if samples is None else samples.request(0, min(2, samples.count))
+    engine = load_model(model)
+    assert isinstance(engine, TorchEngine)  # noqa: S101  # the format says so
+    inputs = {t.name: t for t in model.signature.inputs}
     return export_torch(
         model.source,
         format=model.format,
-        load=lambda: load_native(model),
-        inputs=model.signature.inputs,
-        sample=example,
+        load=lambda: engine.native,
+        inputs=[inputs[name] for name in engine.order],
+        sample=_example(model),
         output_names=[t.name for t in model.signature.outputs],
     )
 
 
+def _example(model: Model) -> Mapping[str, Any] | None:
+    """Give two real samples, which an exporter's made-up numbers cannot replace (ids in range, masks that mask)."""
+    if model.samples is None:
+        return None
+    samples = load_samples(model.samples.path, model.served)
+    return check_inputs(model.signature.inputs, samples.request(0, min(2, samples.count)))
+
+
 def _export_sklearn(model: Model) -> onnx.ModelProto:
     from modelport.convert.sklearn_to_onnx import export_sklearn
-    from modelport.frameworks import load_native
+    from modelport.frameworks import load_model
+    from modelport_runtime.engines.sklearn import SklearnEngine
 
-    return export_sklearn(load_native(model), inputs=model.signature.inputs, outputs=model.signature.outputs)
+    engine = load_model(model)
+    assert isinstance(engine, SklearnEngine)  # noqa: S101  # the format says so
+    return export_sklearn(engine.estimator, inputs=model.signature.inputs, outputs=model.signature.outputs)
 
 
 ONNX_MAKERS: Mapping[str, Callable[[Model], onnx.ModelProto]] = {

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelport.artifact import copied
 from modelport.errors import SpecError
 from modelport.plan import BuildPlan, Generated, PlannedFile
 from modelport.samples import load_samples
+from modelport_runtime.checking import check_inputs
 from modelport_tfserving.config import render_batching, render_models, render_monitoring
 from modelport_tfserving.conversion import route_for, saved_model
 from modelport_tfserving.options import TFServingOptions, check_labels
@@ -44,7 +45,7 @@ def plan_layout(model: Model, options: TFServingOptions) -> BuildPlan:
         backend="tfserving",
         model=model,
         files=(
-            *_saved_model_files(saved_model(model), f"models/{spec.name}/{number}"),
+            *_saved_model_files(saved_model(model), f"models/{spec.name}/{number}", route.describe() if route else ""),
             *_warmup(model, options, f"models/{spec.name}/{number}"),
             _text(
                 "models.config",
@@ -63,6 +64,10 @@ def plan_layout(model: Model, options: TFServingOptions) -> BuildPlan:
         facts={
             "version directory": f"{number} (from version {spec.version!r})",
             "route": route.describe(),
+            "start with": "tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file=models.config"
+            + (" --allow_version_labels_for_unavailable_models" if options.labels else "")
+            + (" --enable_batching --batching_parameters_file=batching.config" if spec.serving.batching else "")
+            + " --monitoring_config_file=monitoring.config",
             "base path in models.config": f"{options.base_path.rstrip('/')}/{spec.name}, as in a container",
         },
         warnings=tuple(_warnings(model)),
@@ -83,11 +88,11 @@ def refuse_transform(model: Model) -> None:
         )
 
 
-def _saved_model_files(folder: Path, target: str) -> Iterator[PlannedFile]:
+def _saved_model_files(folder: Path, target: str, label: str) -> Iterator[PlannedFile]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and name not in NOT_SERVED and name != WARMUP_PATH:
-            yield PlannedFile(path=f"{target}/{name}", content=copied(path))
+            yield PlannedFile(path=f"{target}/{name}", content=copied(path, label))
 
 
 def _warmup(model: Model, options: TFServingOptions, target: str) -> Iterator[PlannedFile]:
@@ -95,15 +100,11 @@ def _warmup(model: Model, options: TFServingOptions, target: str) -> Iterator[Pl
         return
     samples = load_samples(model.samples.path, model.served)
     count = min(samples.count, options.warmup_records)
-    data = render_warmup(model.spec.name, (_cast(model, samples.request(i, i + 1)) for i in range(count)))
+    data = render_warmup(
+        model.spec.name, (check_inputs(model.signature.inputs, samples.request(i, i + 1)) for i in range(count))
+    )
     origin = f"{count} warm-up records from {model.samples.path.name}"
     yield PlannedFile(path=f"{target}/{WARMUP_PATH}", content=Generated(data=data, origin=origin))
-
-
-def _cast(model: Model, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    from modelport_runtime.checking import check_inputs
-
-    return check_inputs(model.signature.inputs, request)
 
 
 def _warnings(model: Model) -> Iterator[str]:

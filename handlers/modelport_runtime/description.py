@@ -33,6 +33,8 @@ class ModelDescription:
         max_request_bytes: The longest request body that is taken.
         max_batch_size: The most rows (first axis) that one request may hold, or None for no limit.
         threads: Threads of one inference, or None for the framework's own choice.
+        device: ``cpu`` or ``cuda``.
+        trust: Whether a skops file may hold types that skops does not know to be safe.
     """
 
     name: str
@@ -49,6 +51,8 @@ class ModelDescription:
     max_request_bytes: int = 16 * 2**20
     max_batch_size: int | None = None
     threads: int | None = None
+    device: str = "cpu"
+    trust: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Give a mapping of plain JSON values, keys in a stable order."""
@@ -68,6 +72,8 @@ class ModelDescription:
             "max_request_bytes": self.max_request_bytes,
             "max_batch_size": self.max_batch_size,
             "threads": self.threads,
+            "device": self.device,
+            "trust": self.trust,
         }
 
     def to_text(self) -> str:

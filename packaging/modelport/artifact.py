@@ -105,9 +105,9 @@ def source_date() -> str:
     return datetime.fromtimestamp(source_date_epoch(), UTC).isoformat()
 
 
-def copied(path: Path) -> Copied:
+def copied(path: Path, label: str = "") -> Copied:
     """Describe a file that exists: its path, its size and its digest."""
-    return Copied(path=path, size=path.stat().st_size, sha256=digest_file(path))
+    return Copied(path=path, size=path.stat().st_size, sha256=digest_file(path), label=label)
 
 
 def write_files(files: tuple[PlannedFile, ...], root: Path) -> None:

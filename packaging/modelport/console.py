@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+PIPE_WIDTH = 120
 
 
 @cache
@@ -17,7 +23,7 @@ def stdout() -> Console:
     """Where results go; in colours on a terminal."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=_width(sys.stdout))
 
 
 @cache
@@ -25,7 +31,32 @@ def stderr() -> Console:
     """Where progress, warnings and errors go."""
     from rich.console import Console
 
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True, width=_width(sys.stderr))
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Keep what native libraries write to stderr off the screen.
+
+    TensorFlow prints a page about instructions and drivers when it is imported, past `sys.stderr` and whatever its
+    variables say. Errors are not lost: they come as exceptions.
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)
+
+
+def _width(stream: TextIO) -> int | None:
+    """Leave a terminal its own width; files and pipes have none, and a table should not be squeezed for them."""
+    return None if stream.isatty() else PIPE_WIDTH
 
 
 def print_json(value: Any) -> None:

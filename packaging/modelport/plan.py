@@ -30,16 +30,24 @@ class Generated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """Bytes of a file that exists."""
+    """Bytes of a file that exists.
+
+    Attributes:
+        path: The file.
+        size: Length in bytes.
+        sha256: Digest, as hex; checked when the file is copied.
+        label: Where it came from, for people, where the path does not tell.
+    """
 
     path: Path
     size: int
     sha256: str
+    label: str = ""
 
     @property
     def origin(self) -> str:
-        """The file, for people."""
-        return str(self.path)
+        """Where it came from, for people."""
+        return self.label or str(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from modelport.build import build_artifact, plan_for, resolve
 from modelport.client.base import ClientError, InvalidInput
 from modelport.frameworks import reference
 from modelport.run.ports import choose_ports
-from modelport.run.service import running, session_members
+from modelport.run.service import running
 from modelport.samples import load_samples
 
 ROOT = Path(__file__).parents[2]
@@ -230,13 +230,13 @@ def test_two_run_side_by_side_and_leave_nothing(backend, artifact, samples, serv
     service = backend.service(artifact, settings_for(backend))
     before = changed_files(artifact)
     with running(service, HOST) as process:
-        session = process.pid
+        family = process.family
         with closing(backend.client(service.endpoints["rest"])) as second:
             process.wait_ready(second.ready)
             first = next(iter(served.values()))
             one, two = (client.predict(samples.request(0, 1))["probabilities"] for client in (first, second))
             np.testing.assert_allclose(one, two, atol=1e-6)
-    assert session_members(session) == []
+    assert family.processes() == []
     assert changed_files(artifact) == before == []
     for port in service.ports:
         with socket.socket() as probe:

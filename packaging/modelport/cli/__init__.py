@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line and end the process with the exit code that `modelport.errors` gives."""
+    """Run the command line; end the process with the exit code that `modelport.errors` gives."""
     arguments = sys.argv[1:]
     if arguments == ["--version"]:  # answered before anything is imported: scripts ask this often
         from modelport._version import VERSION

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,35 +60,34 @@ def _file_as_data(file: PlannedFile) -> dict[str, Any]:
 
 
 def show_plan(plan: BuildPlan, output: Path) -> None:
-    """Print a plan for people."""
-    from rich.table import Table
+    """Print a plan for people: facts, a line a file, warnings."""
     from rich.text import Text
 
     console = stdout()
     console.print(Text.assemble((plan.backend, "bold"), f" → {destination(output, plan)}"))
     for key, value in plan.facts.items():
-        console.print(Text(f"  {key}: {value}"))
-    table = Table(box=None, padding=(0, 1), show_edge=False)
-    table.add_column("  file")
-    table.add_column("size", justify="right")
-    table.add_column("from")
-    for file in plan.files:
-        _add_rows(table, file, depth=1)
-    table.add_row(Text("  artifact.json"), "", "the resolved spec, digests of all inputs and files, tool versions")
-    console.print(table)
+        console.print(Text.assemble((f"  {key}: ", "dim"), value))
+    rows = [row for file in plan.files for row in _rows(file, depth=1)]
+    rows.append(("  artifact.json", "?", "the resolved spec, digests of all inputs and files, tool versions"))
+    width = max(len(path) for path, _, _ in rows)
+    for path, size, origin in rows:
+        console.print(Text.assemble(f"{path:<{width}}  {size:>10}  ", (origin, "dim")))
     for warning in plan.warnings:
         print_warning(f"{plan.backend}: {warning}")
     console.print()
 
 
-def _add_rows(table: Any, file: PlannedFile, depth: int) -> None:
-    from rich.text import Text
-
-    size = file.content.size
-    table.add_row(Text("  " * depth + file.path), human_size(size), Text(file.content.origin))
+def _rows(file: PlannedFile, depth: int) -> Iterator[tuple[str, str, str]]:
+    yield "  " * depth + file.path, human_size(file.content.size), _near(file.content.origin)
     if isinstance(file.content, Archived):
         for member in sorted(file.content.members, key=lambda m: m.path):
-            _add_rows(table, member, depth + 1)
+            yield from _rows(member, depth + 1)
+
+
+def _near(origin: str) -> str:
+    """Give a path from here where it is below here."""
+    path = Path(origin)
+    return str(path.relative_to(Path.cwd())) if path.is_absolute() and path.is_relative_to(Path.cwd()) else origin
 
 
 def human_size(size: int | None) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from modelport._version import VERSION
 from modelport.artifact import digest_tree, replace_new, staging
+from modelport.console import muted
 
 if TYPE_CHECKING:
     from modelport.model import Model
@@ -40,7 +41,8 @@ def product(model: Model, target: str, make: Callable[[Path], None]) -> Path:
     if not (folder / MARK).exists():
         _remove_unused(root)
         with staging(folder) as aside:
-            make(aside)
+            with muted():
+                make(aside)
             (aside / MARK).touch()
             replace_new(aside, folder)
     (folder / MARK).touch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from typing import IO
 from modelport.artifact import write_files
 from modelport.errors import MissingTool, ServerFailed
 from modelport.plan import Generated, PlannedFile, ServicePlan
+from modelport.run.family import MARK, Family
 from modelport.run.ports import check_ports
 from modelport.run.tool import LAST_LINES, merged_environment
 
@@ -26,17 +26,18 @@ POLL_S = 0.1
 
 
 class LocalService:
-    """A running service; made by `running`."""
+    """A running service; made by `running`.
 
-    def __init__(self, plan: ServicePlan, process: subprocess.Popen[bytes], log: deque[str]) -> None:
+    Attributes:
+        plan: What runs.
+        family: All its processes.
+    """
+
+    def __init__(self, plan: ServicePlan, process: subprocess.Popen[bytes], family: Family, log: deque[str]) -> None:
         self.plan = plan
+        self.family = family
         self._process = process
         self._log = log
-
-    @property
-    def pid(self) -> int:
-        """Process id of the server's first process; all its processes are in the session of this number."""
-        return self._process.pid
 
     def exit_code(self) -> int | None:
         """Exit code of the server, or None while it runs."""
@@ -104,15 +105,16 @@ def running(plan: ServicePlan, host: str, *, log: Callable[[str], None] | None =
     try:
         write_files(tuple(_placed(file, state) for file in plan.files), state)
         process = _start(plan, state)
+        family = Family(session=process.pid, mark=str(state))
         lines: deque[str] = deque(maxlen=500)
         assert process.stdout is not None  # noqa: S101  # tells the type checker what PIPE means
         pump = threading.Thread(target=_pump, args=(process.stdout, lines, log), daemon=True)
         pump.start()
         try:
-            yield LocalService(plan, process, lines)
+            yield LocalService(plan, process, family, lines)
         finally:
             with _undisturbed():
-                _end(process, plan.grace_s)
+                _end(process, family, plan.grace_s)
             pump.join(timeout=5)
     finally:
         shutil.rmtree(state, ignore_errors=True)
@@ -120,6 +122,7 @@ def running(plan: ServicePlan, host: str, *, log: Callable[[str], None] | None =
 
 def _start(plan: ServicePlan, state: Path) -> subprocess.Popen[bytes]:
     environment = {key: value and value.replace(STATE, str(state)) for key, value in plan.environment.items()}
+    environment[MARK] = str(state)
     command = [part.replace(STATE, str(state)) for part in plan.command]
     try:
         return subprocess.Popen(  # noqa: S603  # the command comes from a plan, never from a shell string
@@ -150,24 +153,21 @@ def _pump(stream: IO[bytes], lines: deque[str], log: Callable[[str], None] | Non
             log(line)
 
 
-def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """End the server's whole session: politely first, by force after ``grace_s``.
+def _end(process: subprocess.Popen[bytes], family: Family, grace_s: float) -> None:
+    """End a server and all that it started: politely first, by force after ``grace_s``.
 
-    A server's children outlive it easily (TorchServe's launcher is a Python that starts a Java that starts Pythons),
-    so what counts is the session, not the first process.
+    Children outlive a server easily (TorchServe's launcher is a Python that starts a Java that starts Pythons;
+    BentoML's workers lead sessions of their own), so what counts is the whole family, not the first process.
     """
-    session = process.pid
-    _signal_session(session, signal.SIGTERM)
+    family.send(signal.SIGTERM, only_session=True)
     deadline = time.monotonic() + grace_s
-    while time.monotonic() < deadline:
+    while family.processes() and time.monotonic() < deadline:
         process.poll()
-        if not session_members(session):
-            break
         time.sleep(POLL_S)
-    else:
-        _signal_session(session, signal.SIGKILL)
+    if family.processes():
+        family.send(signal.SIGKILL)
     process.wait()
-    while session_members(session) and time.monotonic() < deadline + grace_s:
+    while family.processes() and time.monotonic() < deadline + grace_s:
         time.sleep(POLL_S)
 
 
@@ -183,27 +183,3 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _signal_session(session: int, number: signal.Signals) -> None:
-    for pid in session_members(session):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
-def session_members(session: int) -> list[int]:
-    """Give the ids of all processes of a session that are not zombies."""
-    members = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            # The name in parentheses may hold anything; behind it stand state, parent, group and session.
-            fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            members.append(int(entry.name))
-    return members

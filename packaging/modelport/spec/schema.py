@@ -5,25 +5,78 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from modelport_runtime.signature import DTYPES, Signature, TensorSpec
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$", max_length=63)]
-Version = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*$", max_length=63)
-]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-CodeReference = Annotated[str, StringConstraints(pattern=r"^[^:]+:[A-Za-z_][A-Za-z0-9_]*$")]
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
+T = TypeVar("T")
+Items = Annotated[tuple[T, ...], Field(strict=False)]  # a list in YAML; its items stay strict
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$"
+VERSION = r"^[A-Za-z0-9][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*$"
+SHA256 = r"^[0-9a-f]{64}$"
+CODE = r"^[^:\x00-\x1f]+:[A-Za-z_][A-Za-z0-9_]*$"
+PATH = r"^[^\x00-\x1f]+$"
+QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+PYTHON = r"^3\.\d{1,2}$"
+
+PATTERN_WORDS = {
+    NAME: "letters, digits, '-' and '_', with single dots between them, beginning with a letter or digit",
+    VERSION: "letters, digits, '-', '_' and '+', with single dots between them, beginning with a letter or digit",
+    SHA256: "64 digits of 0-9 and a-f, as `sha256sum FILE` prints them",
+    CODE: "where the code is and the class's name with a colon between, such as transform.py:Transform",
+    PATH: "a path, without control characters",
+    QUANTITY: "a number with a unit of Kubernetes or none, such as 500m, 2, 512Mi or 1.5Gi",
+    PYTHON: "a Python version of two numbers, such as 3.11",
+}
+"""What each pattern asks for, in words: for messages."""
+
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=63)]
+Version = Annotated[str, StringConstraints(pattern=VERSION, max_length=63)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
+CodeReference = Annotated[str, StringConstraints(pattern=CODE)]
+FilePath = Annotated[str, StringConstraints(min_length=1, pattern=PATH)]
+Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
+
+
+class MisplacedValue(ValueError):
+    """A section whose keys do not fit together.
+
+    Attributes:
+        key: Path of the key to blame, from the section.
+    """
+
+    def __init__(self, message: str, *key: str | int) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class Section(BaseModel):
-    """Base of every mapping in a spec: frozen, and unknown keys are refused."""
+    """Base of every mapping in a spec: frozen, unknown keys refused, no type guessed from another."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, data: Any) -> Any:
+        """Take a key without a value for one that is left out: a section whose keys are all comments, say."""
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
 
 
 class TensorEntry(Section):
@@ -31,7 +84,7 @@ class TensorEntry(Section):
 
     name: str = Field(min_length=1, max_length=200, description="The tensor's name, as the model has it.")
     dtype: Literal[DTYPES] = Field(description="Element type, in numpy's words; string for text.")  # type: ignore[valid-type]
-    shape: tuple[Annotated[int, Field(ge=-1)], ...] = Field(
+    shape: Items[Annotated[int, Field(ge=-1)]] = Field(
         max_length=16, description="Sizes; -1 where any size is taken. [] is a scalar."
     )
 
@@ -40,19 +93,24 @@ class TensorEntry(Section):
         return TensorSpec.from_json({"name": self.name, "dtype": self.dtype, "shape": self.shape})
 
 
+def _check_names(inputs: Iterable[TensorEntry] | None, outputs: Iterable[TensorEntry] | None) -> None:
+    for side, tensors in (("inputs", inputs), ("outputs", outputs)):
+        names: set[str] = set()
+        for index, tensor in enumerate(tensors or ()):
+            if tensor.name in names:
+                raise MisplacedValue(f"the name {tensor.name!r} stands twice under {side}", side, index, "name")
+            names.add(tensor.name)
+
+
 class SignatureEntry(Section):
     """What a model takes and gives. A side that is left out is read from the model."""
 
-    inputs: tuple[TensorEntry, ...] | None = Field(default=None, min_length=1, description="Inputs, in order.")
-    outputs: tuple[TensorEntry, ...] | None = Field(default=None, min_length=1, description="Outputs, in order.")
+    inputs: Items[TensorEntry] | None = Field(default=None, min_length=1, description="Inputs, in order.")
+    outputs: Items[TensorEntry] | None = Field(default=None, min_length=1, description="Outputs, in order.")
 
     @model_validator(mode="after")
     def _names_differ(self) -> SignatureEntry:
-        for side, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
-            names = [t.name for t in tensors or ()]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise ValueError(f"{side}: the name {twice[0]!r} stands twice")
+        _check_names(self.inputs, self.outputs)
         return self
 
     def signature(self) -> Signature:
@@ -67,7 +125,7 @@ class ModelSection(Section):
     """Where the model is and how to load it."""
 
     framework: Literal["pytorch", "onnx", "tensorflow", "sklearn"] = Field(description="Who made the model.")
-    source: str = Field(min_length=1, description="File or folder, relative to the spec.")
+    source: FilePath = Field(description="File or folder, relative to the spec.")
     sha256: Sha256 | None = Field(default=None, description="Digest that the file must have; checked.")
     entrypoint: CodeReference | None = Field(
         default=None, description="module:Class that a state dict is loaded into, relative to the spec."
@@ -81,28 +139,62 @@ class TransformSection(Section):
     """Pre- and postprocessing in Python, with the signature that it shows to callers."""
 
     source: CodeReference = Field(description="file.py:Class with preprocess and postprocess.")
-    inputs: tuple[TensorEntry, ...] | None = Field(default=None, min_length=1, description="What requests hold.")
-    outputs: tuple[TensorEntry, ...] | None = Field(default=None, min_length=1, description="What answers hold.")
+    inputs: Items[TensorEntry] | None = Field(default=None, min_length=1, description="What requests hold.")
+    outputs: Items[TensorEntry] | None = Field(default=None, min_length=1, description="What answers hold.")
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> TransformSection:
+        _check_names(self.inputs, self.outputs)
+        return self
+
+
+def _transform_form(value: Any) -> str | None:
+    """Tell the two forms of a transform apart by what stands there, so that a fault is told of one form only."""
+    if isinstance(value, str):
+        return "text"
+    return "mapping" if isinstance(value, dict | TransformSection) else None
+
+
+Transform = Annotated[
+    Annotated[CodeReference, Tag("text")] | Annotated[TransformSection, Tag("mapping")],
+    Discriminator(
+        _transform_form,
+        custom_error_type="transform_form",
+        custom_error_message="must be file.py:Class, or a mapping with source, inputs and outputs",
+    ),
+]
 
 
 class EnvironmentSection(Section):
     """What must be installed where the model runs."""
 
-    python: Annotated[str, StringConstraints(pattern=r"^3\.\d{1,2}$")] = Field(
+    python: Annotated[str, StringConstraints(pattern=PYTHON)] = Field(
         default="3.11", description="Python version of the artifact's environment."
     )
-    requirements: tuple[str, ...] | None = Field(
+    requirements: Items[str] | None = Field(
         default=None, description="pip requirements; left out, they follow from the framework as installed here."
     )
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="Where the model computes.")
+
+    @field_validator("requirements")
+    @classmethod
+    def _requirements_read(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        from packaging.requirements import InvalidRequirement, Requirement
+
+        for index, text in enumerate(value or ()):
+            try:
+                Requirement(text)
+            except InvalidRequirement:
+                raise MisplacedValue(
+                    f"must be a requirement as pip reads it, such as numpy>=1.26, got {text!r}", index
+                ) from None
+        return value
 
 
 class BatchingSection(Section):
     """Adaptive batching: requests are joined along the first axis."""
 
-    max_size: int = Field(
-        default=32, ge=1, le=4096, description="Most rows in a batch (most requests, on TorchServe)."
-    )
+    max_size: int = Field(default=32, ge=1, le=4096, description="Most rows in a batch (most requests, on TorchServe).")
     max_delay_ms: int = Field(default=5, ge=0, le=60_000, description="How long a request waits for others, in ms.")
 
 
@@ -125,31 +217,51 @@ class ResourcesSection(Section):
 class AutoscaleSection(Section):
     """When to add replicas."""
 
-    min: int = Field(default=1, ge=0)
-    max: int = Field(ge=1)
-    cpu_percent: int = Field(default=70, ge=1, le=100)
+    min: int = Field(default=1, ge=0, description="Fewest replicas.")
+    max: int = Field(ge=1, description="Most replicas; at least min.")
+    cpu_percent: int = Field(default=70, ge=1, le=100, description="Use of the requested CPU to aim at, in percent.")
+
+    @field_validator("max")
+    @classmethod
+    def _max_is_most(cls, value: int, info: ValidationInfo) -> int:
+        least = info.data.get("min", value)
+        if value < least:
+            raise ValueError(f"must be at least min, which is {least}, got {value}")
+        return value
 
 
 class CanarySection(Section):
     """A roll-out by growing shares of the traffic."""
 
-    steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(min_length=1)
-    error_rate: float = Field(default=0.01, ge=0, le=1)
-    p95_ratio: float = Field(default=1.2, gt=0)
+    steps: Items[Annotated[int, Field(ge=1, le=100)]] = Field(
+        min_length=1, description="Shares of the traffic in percent, growing."
+    )
+    error_rate: float = Field(
+        default=0.01, ge=0, le=1, description="Largest share of failed requests that is let go on."
+    )
+    p95_ratio: float = Field(default=1.2, gt=0, description="Largest 95th percentile of latency, relative to the old.")
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_grow(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        for index, (before, after) in enumerate(pairwise(value), start=1):
+            if after <= before:
+                raise MisplacedValue(f"must be more than the step before it, {before}, got {after}", index)
+        return value
 
 
 class StrategySection(Section):
     """How a new version takes over."""
 
-    canary: CanarySection | None = None
+    canary: CanarySection | None = Field(default=None, description="Left out: all at once.")
 
 
 class DeploySection(Section):
     """How many replicas, and how they change."""
 
-    replicas: int = Field(default=1, ge=0, le=10_000)
-    autoscale: AutoscaleSection | None = None
-    strategy: StrategySection | None = None
+    replicas: int = Field(default=1, ge=0, le=10_000, description="How many run, without autoscaling.")
+    autoscale: AutoscaleSection | None = Field(default=None, description="Left out: their number is fixed.")
+    strategy: StrategySection | None = Field(default=None, description="How a new version takes over.")
 
 
 class VerifySection(Section):
@@ -163,19 +275,27 @@ class ModelSpec(Section):
     """One model, from its file to its deployment."""
 
     modelport: Literal[1] = Field(description="Version of this format.")
-    name: Name = Field(description="Letters, digits, dot, dash and underscore.")
+    name: Name = Field(description="The model's name: letters, digits, dot, dash and underscore.")
     version: Version = Field(description="Version of the model, in quotes: a bare 1.10 would be read as 1.1.")
-    description: str = Field(default="", max_length=10_000)
-    model: ModelSection
+    description: str = Field(default="", max_length=10_000, description="What the model does, for people.")
+    model: ModelSection = Field(description="Where the model is and how to load it: framework and source.")
     signature: SignatureEntry | None = Field(default=None, description="Left out where the model itself tells.")
-    labels: tuple[str, ...] = Field(default=(), description="Names of the classes, in order.")
-    transform: CodeReference | TransformSection | None = None
-    samples: str | None = Field(default=None, description="Inputs (and expected outputs): .npz, .json or .parquet.")
-    environment: EnvironmentSection = EnvironmentSection()
-    serving: ServingSection = ServingSection()
-    resources: ResourcesSection = ResourcesSection()
-    deploy: DeploySection | None = None
-    verify: VerifySection = VerifySection()
+    labels: Items[str] = Field(default=(), description="Names of the classes, in order.")
+    transform: Transform | None = Field(
+        default=None, description="Pre- and postprocessing in Python: file.py:Class, or a mapping with its signature."
+    )
+    samples: FilePath | None = Field(
+        default=None, description="Inputs (and expected outputs): .npz, .json or .parquet."
+    )
+    environment: EnvironmentSection = Field(
+        default=EnvironmentSection(), description="What must be installed where the model runs."
+    )
+    serving: ServingSection = Field(default=ServingSection(), description="How the server runs, whichever it is.")
+    resources: ResourcesSection = Field(default=ResourcesSection(), description="What one replica may use.")
+    deploy: DeploySection | None = Field(default=None, description="How many replicas, and how they change.")
+    verify: VerifySection = Field(
+        default=VerifySection(), description="How closely every backend must agree with the framework."
+    )
     backends: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="Options that one backend alone understands, by the backend's name."
     )

@@ -25,14 +25,15 @@ def report_as_data(rows: Sequence[Row], exam: Exam) -> dict[str, Any]:
 
 def report_as_table(rows: Sequence[Row], title: str) -> Table:
     """Give the parity table."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    table.add_column("backend")
-    table.add_column("protocol")
-    for heading in ("samples", "max abs", "max rel", "arg-max", "accuracy", "median ms"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("backend", no_wrap=True)
+    table.add_column("over", no_wrap=True)
+    for heading in ("samples", "max abs", "max rel", "arg-max", "accuracy", "ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in rows:
         table.add_row(
             row.backend,
@@ -53,4 +54,4 @@ def _small(value: float | None) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
+    return "-" if value is None else f"{100 * value:.2f}%"

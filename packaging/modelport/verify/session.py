@@ -14,6 +14,7 @@ import numpy as np
 from modelport.artifact import Artifact, changed_files
 from modelport.backend import Backend, ServeSettings
 from modelport.client.base import Client, ClientError
+from modelport.console import muted
 from modelport.errors import ServerFailed, SpecError
 from modelport.model import Model
 from modelport.run.ports import choose_ports
@@ -107,8 +108,9 @@ def prepare(model: Model, tolerance: Tolerance) -> Exam:
         )
     samples = load_samples(model.samples.path, model.served)
     spans = tuple(_spans(samples))
-    answer = reference(model)
-    right = tuple(answer(samples.request(*span)) for span in spans)
+    with muted():
+        answer = reference(model)
+        right = tuple(answer(samples.request(*span)) for span in spans)
     return Exam(samples=samples, spans=spans, right=right, names=model.spec.labels, tolerance=tolerance)
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from modelport.errors import MissingTool, ServerFailed
 from modelport.plan import Generated, PlannedFile, Port, Readiness, ServicePlan
+from modelport.run.family import Family
 from modelport.run.ports import choose_ports
-from modelport.run.service import running, session_members
+from modelport.run.service import running
 from modelport.run.tool import find_program, run_tool
 
 HOST = "127.0.0.1"
@@ -24,9 +25,9 @@ HOST = "127.0.0.1"
 FAMILY = """
 import signal, socket, subprocess, sys, time
 deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"
-child = subprocess.Popen([sys.executable, "-c", deaf])
+subprocess.Popen([sys.executable, "-c", deaf])
+subprocess.Popen([sys.executable, "-c", deaf], start_new_session=True)  # as BentoML's workers
 listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-print("listening with child", child.pid, flush=True)
 time.sleep(60)
 """
 
@@ -57,9 +58,9 @@ def test_a_service_ends_with_every_process_it_started():
     port = plan.ports[0].number
     with running(plan, HOST) as service:
         service.wait_ready(lambda: listens(port))
-        assert len(session_members(service.pid)) == 2
-        session = service.pid
-    assert session_members(session) == []
+        assert len(service.family.processes()) == 3
+        family = service.family
+    assert family.processes() == []
     assert not listens(port)
 
 
@@ -93,10 +94,10 @@ def test_a_server_that_dies_while_starting_shows_its_last_lines():
 def test_a_server_that_never_gets_ready_is_ended():
     plan = plan_of("import time; print('still loading', flush=True); time.sleep(60)", start_timeout_s=0.5)
     with running(plan, HOST) as service:
-        session = service.pid
+        family = service.family
         with pytest.raises(ServerFailed, match=r"(?s)not ready after 0 s.*still loading"):
             service.wait_ready(lambda: False)
-    assert session_members(session) == []
+    assert family.processes() == []
 
 
 def test_a_server_that_ends_while_it_is_used_is_noticed():
@@ -134,17 +135,18 @@ def test_a_second_interrupt_does_not_break_off_the_ending(tmp_path):
         plan = plan_of(FAMILY, "PORT", grace_s=2.0)
         with running(plan, HOST) as service:
             service.wait_ready(lambda: listens(plan.ports[0].number))
-            print(service.pid, flush=True)
+            print(service.family.session, service.family.mark, flush=True)
             service.wait(__import__("threading").Event())
         """
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    session = int(process.stdout.readline())
+    session, mark = process.stdout.readline().decode().split()
+    family = Family(session=int(session), mark=mark)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.4)
     process.communicate(timeout=20)
-    assert session_members(session) == []
+    assert family.processes() == []
 
 
 def test_a_tool_gives_its_output_and_its_failure(tmp_path):

@@ -1,0 +1,30 @@
+"""One model spec, served alike by BentoML, TorchServe and TensorFlow Serving.
+
+``modelport.connect(url)`` gives a client for a running model, whichever of the servers answers.
+"""
+
+from __future__ import annotations
+
+from modelport._version import VERSION as __version__
+
+TYPE_CHECKING = False  # importing `typing` for it would cost more than all of `modelport --version`
+
+if TYPE_CHECKING:
+    from modelport.client.discovery import connect as connect
+    from modelport.client.discovery import connect_async as connect_async
+
+__all__ = ["__version__", "connect", "connect_async"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the client when it is first asked for: importing modelport itself costs next to nothing."""
+    if name not in {"connect", "connect_async"}:
+        raise AttributeError(f"module 'modelport' has no attribute {name!r}")
+    from modelport.client import discovery
+
+    found: object = getattr(discovery, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""``python -m modelport``: the command line."""
+
+from modelport.cli import main
+
+main()
