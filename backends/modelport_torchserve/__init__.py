@@ -1,0 +1,1 @@
+"""modelport's backend for TorchServe 0.12."""

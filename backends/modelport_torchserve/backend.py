@@ -1,0 +1,111 @@
+"""TorchServe as a backend: a model archive, its ``config.properties``, and the service that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelport.artifact import Artifact, write_files
+from modelport.backend import ServeSettings
+from modelport.errors import SpecError
+from modelport.model import Model
+from modelport.plan import Archived, BuildPlan, Generated, PlannedFile, ServicePlan
+
+from .config import MODEL_STORE, bind_as_specified, render_config
+from .options import Ports, TorchServeOptions
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from modelport.client.base import Client
+
+
+class TorchServeBackend:
+    """Compiles a model for TorchServe 0.12."""
+
+    name = "torchserve"
+    protocols: tuple[str, ...] = ("rest", "grpc")
+    default_ports: Mapping[str, int] = Ports().model_dump()
+
+    def parse_options(self, raw: Mapping[str, Any]) -> TorchServeOptions:
+        """Read what stands under ``backends.torchserve`` in a spec."""
+        return TorchServeOptions.model_validate(dict(raw))
+
+    def plan(self, model: Model, options: BaseModel) -> BuildPlan:
+        """List the archive with its members, and the configuration."""
+        from .archive import plan_members
+
+        assert isinstance(options, TorchServeOptions)  # noqa: S101  # the protocol knows only pydantic's base
+        _check(model, options)
+        config = render_config(model.spec, options, bind_as_specified(options))
+        name, version = model.spec.name, model.spec.version
+        return BuildPlan(
+            backend=self.name,
+            model=model,
+            files=(
+                PlannedFile(path="config.properties", content=Generated(data=config.encode(), origin="the spec")),
+                PlannedFile(path=f"{MODEL_STORE}/{name}.mar", content=Archived(members=plan_members(model, options))),
+            ),
+            facts=_facts(options, f"/predictions/{name}/{version}"),
+            warnings=_warnings(model, options),
+        )
+
+    def build(self, plan: BuildPlan, destination: Path) -> None:
+        """Write the archive and the configuration."""
+        write_files(plan.files, destination)
+
+    def service(self, artifact: Artifact, settings: ServeSettings) -> ServicePlan:
+        """Describe ``torchserve --start --foreground`` on the artifact."""
+        from .java import find_java
+        from .service import plan_service
+
+        options = self.parse_options(artifact.record["spec"].get("backends", {}).get(self.name, {}))
+        return plan_service(artifact, options, settings, find_java())
+
+    def client(self, url: str, **settings: Any) -> Client:
+        """Connect to a running TorchServe."""
+        from .client import connect
+
+        return connect(url, **settings)
+
+
+def _check(model: Model, options: TorchServeOptions) -> None:
+    """Refuse what TorchServe could only pretend to do.
+
+    Raises:
+        SpecError: With the ways out.
+    """
+    spec = model.spec
+    if spec.serving.batching is not None and not model.signature.batched:
+        tensors = model.signature.inputs + model.signature.outputs
+        fixed = next(t for t in tensors if not t.shape or t.shape[0] is not None)
+        raise SpecError(
+            f"serving.batching: requests are joined along the first axis, and {fixed} has none that is dynamic. "
+            "Leave batching out, or export the model with a dynamic first axis"
+        )
+    if options.gpus is not None and spec.environment.device == "cpu":
+        raise SpecError("backends.torchserve.gpus: does nothing with environment.device: cpu; leave one of them out")
+
+
+def _facts(options: TorchServeOptions, path: str) -> dict[str, str]:
+    tokens = "on" if options.token_authorization else "off"
+    numbers = ", ".join(f"{name} {number}" for name, number in options.ports.model_dump().items())
+    return {
+        "path": path,
+        "address": f"{options.address}, tokens {tokens}",
+        "ports": numbers,
+        "start with": "torchserve --start --foreground --ncs --ts-config config.properties --model-store model-store",
+    }
+
+
+def _warnings(model: Model, options: TorchServeOptions) -> tuple[str, ...]:
+    warnings = []
+    batching = model.spec.serving.batching
+    if batching is not None and batching.max_delay_ms == 0:
+        warnings.append("serving.batching.max_delay_ms: 0 means 100 ms to TorchServe; 1 ms is written")
+    if model.samples is None:
+        warnings.append("samples: none, so a worker is ready when the model is loaded, before it answered anything")
+    if options.handler is not None:
+        warnings.append("backends.torchserve.handler: your own code decides what is answered, and when it is ready")
+    return tuple(warnings)
