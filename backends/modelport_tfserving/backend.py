@@ -16,7 +16,6 @@ from modelport.errors import MissingTool
 from modelport.model import Model
 from modelport.plan import BuildPlan, Generated, PlannedFile, Port, Readiness, ServicePlan
 from modelport_tfserving.config import METRICS_PATH, render_models
-from modelport_tfserving.layout import plan_layout
 from modelport_tfserving.options import TFServingOptions
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ class TFServingBackend:
 
     def plan(self, model: Model, options: BaseModel) -> BuildPlan:
         """List every file; a model that is no SavedModel yet is converted once and kept by digest."""
+        from modelport_tfserving.layout import plan_layout  # numpy; `validate` needs the options alone
+
         return plan_layout(model, TFServingOptions.model_validate(options))
 
     def build(self, plan: BuildPlan, destination: Path) -> None:

@@ -152,6 +152,8 @@ class ServicePlan:
         ports: Every port that it binds.
         readiness: What orchestrators ask.
         endpoints: URLs for `modelport.connect`, by protocol: ``{"rest": …, "grpc": …}``.
+        fatal: Texts in the server's log that mean that it will never be ready (a server that retries a broken model
+            for ever says so nowhere else).
         start_timeout_s: How long a start may take, in seconds.
         grace_s: How long it may take to end after SIGTERM, in seconds.
     """
@@ -164,5 +166,6 @@ class ServicePlan:
     ports: tuple[Port, ...]
     readiness: Readiness
     endpoints: Mapping[str, str]
+    fatal: tuple[str, ...] = ()
     start_timeout_s: float = 120.0
     grace_s: float = 15.0

@@ -62,7 +62,7 @@ class LocalService:
             time.sleep(POLL_S)
 
     def check_alive(self) -> None:
-        """Raise if the server has ended.
+        """Raise if the server has ended, or has said that it will never be ready.
 
         Raises:
             ServerFailed: With its exit code and its last lines.
@@ -71,6 +71,9 @@ class LocalService:
         if code is not None:
             reason = f"signal {-code}" if code < 0 else f"exit code {code}"
             raise ServerFailed(f"{self.plan.server}: ended with {reason}. Its last lines:\n{self.last_lines()}")
+        for line in list(self._log) if self.plan.fatal else ():
+            if any(text in line for text in self.plan.fatal):
+                raise ServerFailed(f"{self.plan.server}: cannot serve the model:\n    {line}")
 
     def last_lines(self) -> str:
         """Give the newest lines of the server's log, indented."""

@@ -22,7 +22,7 @@ from modelport.run.service import running
 from modelport.samples import Samples, load_samples
 from modelport.verify.compare import Tensors, accuracy, argmax_agreement, compare, join
 
-ALONE = 32  # so many samples are sent one by one, for the latency; the rest in batches
+ALONE = 32  # so many samples are sent one by one, for the latency; the rest in batches of at most
 BATCH = 32
 
 
@@ -107,18 +107,19 @@ def prepare(model: Model, tolerance: Tolerance) -> Exam:
             "numpy.savez('samples.npz', <input name>=array, …) and write samples: samples.npz"
         )
     samples = load_samples(model.samples.path, model.served)
-    spans = tuple(_spans(samples))
+    batching = model.spec.serving.batching
+    spans = tuple(_spans(samples, BATCH if batching is None else min(BATCH, batching.max_size)))
     with muted():
         answer = reference(model)
         right = tuple(answer(samples.request(*span)) for span in spans)
     return Exam(samples=samples, spans=spans, right=right, names=model.spec.labels, tolerance=tolerance)
 
 
-def _spans(samples: Samples) -> Iterator[tuple[int, int]]:
+def _spans(samples: Samples, batch: int) -> Iterator[tuple[int, int]]:
     alone = min(ALONE, samples.count)
     yield from ((i, i + 1) for i in range(alone))
     if samples.rows:
-        yield from ((i, min(i + BATCH, samples.count)) for i in range(alone, samples.count, BATCH))
+        yield from ((i, min(i + batch, samples.count)) for i in range(alone, samples.count, batch))
     else:
         yield from ((i, i + 1) for i in range(alone, samples.count))
 
