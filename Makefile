@@ -47,7 +47,7 @@ constraints: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \
 	  --output-file constraints.txt
-	sed -i 's/^torch==\([0-9.]*\).*/torch==\1/; /^nvidia-\|^cuda-\|^triton/d' constraints.txt
+	sed -i 's/^torch==\([0-9.]*\).*/torch==\1/; /^nvidia-\(cu\|nccl\|nv\)/d; /^cuda-\|^triton/d' constraints.txt
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from modelport._version import VERSION as __version__
+from modelport._version import VERSION
+
+__version__ = VERSION
 
 TYPE_CHECKING = False  # importing `typing` for it would cost more than all of `modelport --version`
 
