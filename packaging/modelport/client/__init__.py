@@ -1,0 +1,1 @@
+"""Clients: one way to call a model, whichever server answers."""
