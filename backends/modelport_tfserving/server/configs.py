@@ -1,0 +1,251 @@
+"""The text-proto files that the flags name: models, batching, monitoring, TLS.
+
+The Python package of TensorFlow Serving carries the messages of the model configuration only; the other three are
+described here, field by field as the server's own `.proto` files number them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from modelport_tfserving.server.statuses import failed_precondition, invalid_argument, not_found
+
+_INT64, _BOOL, _STRING, _INT64_WRAPPER, _BOOL_WRAPPER, _STRING_WRAPPER = (
+    "TYPE_INT64",
+    "TYPE_BOOL",
+    "TYPE_STRING",
+    ".google.protobuf.Int64Value",
+    ".google.protobuf.BoolValue",
+    ".google.protobuf.StringValue",
+)
+_MESSAGES: dict[str, list[tuple[str, str]]] = {
+    "BatchingParameters": [
+        ("max_batch_size", _INT64_WRAPPER),
+        ("batch_timeout_micros", _INT64_WRAPPER),
+        ("max_enqueued_batches", _INT64_WRAPPER),
+        ("num_batch_threads", _INT64_WRAPPER),
+        ("thread_pool_name", _STRING_WRAPPER),
+        ("allowed_batch_sizes*", _INT64),
+        ("pad_variable_length_inputs", _BOOL),
+        ("enable_large_batch_splitting", _BOOL_WRAPPER),
+        ("max_execution_batch_size", _INT64_WRAPPER),
+    ],
+    "PrometheusConfig": [("enable", _BOOL), ("path", _STRING)],
+    "MonitoringConfig": [("prometheus_config", ".modelport.PrometheusConfig")],
+    "SSLConfig": [
+        ("server_key", _STRING),
+        ("server_cert", _STRING),
+        ("custom_ca", _STRING),
+        ("client_verify", _BOOL),
+    ],
+}
+
+
+class VersionPolicy(Enum):
+    """Which of the version directories are to be served."""
+
+    LATEST = "latest"
+    ALL = "all"
+    SPECIFIC = "specific"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """One model to serve: `versions` counts for the policy SPECIFIC, `num_versions` for LATEST."""
+
+    name: str
+    base_path: Path
+    policy: VersionPolicy = VersionPolicy.LATEST
+    num_versions: int = 1
+    versions: frozenset[int] = frozenset()
+    labels: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchingParameters:
+    """How requests are joined: sizes in rows, times in microseconds, with the real server's defaults.
+
+    `max_execution_size` differs from `max_size` only where large requests are split.
+    """
+
+    max_size: int = 1000
+    timeout_micros: int = 0
+    max_enqueued: int = 10
+    threads: int = 1
+    allowed_sizes: tuple[int, ...] = ()
+    max_execution_size: int = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TLSConfig:
+    """Key, certificate and client authority of the gRPC port, as PEM text."""
+
+    server_key: bytes
+    server_cert: bytes
+    custom_ca: bytes
+    client_verify: bool
+
+
+def load_model_configs(path: Path) -> tuple[ModelConfig, ...] | None:
+    """Read a ModelServerConfig text proto, as `plan_models` does."""
+    from tensorflow_serving.config import model_server_config_pb2
+
+    return plan_models(_read_text_proto(path, model_server_config_pb2.ModelServerConfig()))
+
+
+def plan_models(message: Any) -> tuple[ModelConfig, ...] | None:
+    """Return the models of a ModelServerConfig message; None when the message is empty.
+
+    Raises INVALID_ARGUMENT for a repeated name, a relative base path, a missing or foreign platform, and for what
+    this server cannot honour.
+    """
+    if message.WhichOneof("config") == "custom_model_config":
+        raise invalid_argument("custom_model_config is not supported: list the models in model_config_list")
+    if message.WhichOneof("config") is None:
+        return None
+    models: dict[str, ModelConfig] = {}
+    for config in message.model_config_list.config:
+        if config.name in models:
+            raise invalid_argument(f"Illegal to list model {config.name} multiple times in config list")
+        models[config.name] = _plan_model(config)
+    return tuple(models.values())
+
+
+def _plan_model(config: Any) -> ModelConfig:
+    if not config.name:
+        raise invalid_argument("a model in model_config_list has no name")
+    if not config.base_path.startswith("/"):
+        raise invalid_argument(
+            f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
+            + (" (this server reads local directories only)" if "://" in config.base_path else "")
+        )
+    if config.model_type == 0 and not config.model_platform:
+        raise invalid_argument(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f'ModelServerConfig::model_platform: write model_platform: "tensorflow" for model {config.name}'
+        )
+    if config.model_platform not in {"", "tensorflow"}:
+        raise failed_precondition(f"PlatformConfigMap has no entry for platform {config.model_platform}")
+    if config.HasField("logging_config"):
+        raise invalid_argument(f"model {config.name}: logging_config is not supported; leave it out")
+    policy = VersionPolicy(config.model_version_policy.WhichOneof("policy_choice") or "latest")
+    return ModelConfig(
+        name=config.name,
+        base_path=Path(config.base_path),
+        policy=policy,
+        num_versions=config.model_version_policy.latest.num_versions or 1,
+        versions=frozenset(config.model_version_policy.specific.versions),
+        labels=tuple(sorted(config.version_labels.items())),
+    )
+
+
+def load_batching(path: Path, cpus: int) -> BatchingParameters:
+    """Read a BatchingParameters text proto; `cpus` is the default number of threads."""
+    message = _read_text_proto(path, _message_class("BatchingParameters")())
+    if message.pad_variable_length_inputs:
+        raise invalid_argument("pad_variable_length_inputs is not supported; send inputs of equal length")
+
+    def wrapped(field: str, default: int) -> int:
+        return int(getattr(message, field).value) if message.HasField(field) else default
+
+    max_size = wrapped("max_batch_size", 1000)
+    execution_size = max_size
+    if message.enable_large_batch_splitting.value:
+        execution_size = wrapped("max_execution_batch_size", max_size)
+    parameters = BatchingParameters(
+        max_size=max_size,
+        timeout_micros=wrapped("batch_timeout_micros", 0),
+        max_enqueued=wrapped("max_enqueued_batches", 10),
+        threads=wrapped("num_batch_threads", cpus),
+        allowed_sizes=tuple(message.allowed_batch_sizes),
+        max_execution_size=execution_size,
+    )
+    _check_batching(parameters)
+    return parameters
+
+
+def _check_batching(parameters: BatchingParameters) -> None:
+    least = min(parameters.max_size, parameters.max_enqueued, parameters.threads, parameters.max_execution_size)
+    if least < 1 or parameters.timeout_micros < 0:
+        raise invalid_argument(
+            "max_batch_size, max_enqueued_batches, num_batch_threads and max_execution_batch_size must be at "
+            "least 1, batch_timeout_micros at least 0"
+        )
+    if parameters.max_execution_size > parameters.max_size:
+        raise invalid_argument("max_execution_batch_size must not be above max_batch_size")
+    sizes = parameters.allowed_sizes
+    if any(one >= other for one, other in pairwise(sizes)) or (sizes and sizes[0] < 1):
+        raise invalid_argument("allowed_batch_sizes entries must be in increasing order")
+    if sizes and sizes[-1] != parameters.max_execution_size:
+        raise invalid_argument(
+            f"Last entry in allowed_batch_sizes must match max_batch_size; last entry was {sizes[-1]}; "
+            f"expected {parameters.max_execution_size}"
+        )
+
+
+def load_metrics_path(path: Path) -> str | None:
+    """Read a MonitoringConfig text proto: the URL path of the metrics, None where they are off."""
+    config = _read_text_proto(path, _message_class("MonitoringConfig")()).prometheus_config
+    return (config.path or "/monitoring/prometheus/metrics") if config.enable else None
+
+
+def load_tls(path: Path) -> TLSConfig:
+    """Read an SSLConfig text proto."""
+    config = _read_text_proto(path, _message_class("SSLConfig")())
+    return TLSConfig(
+        server_key=config.server_key.encode(),
+        server_cert=config.server_cert.encode(),
+        custom_ca=config.custom_ca.encode(),
+        client_verify=config.client_verify,
+    )
+
+
+def load_session_config(path: Path) -> Any:
+    """Read a TensorFlow ConfigProto text proto."""
+    from tensorflow.core.protobuf import config_pb2
+
+    return _read_text_proto(path, config_pb2.ConfigProto())
+
+
+def _read_text_proto(path: Path, message: Any) -> Any:
+    from google.protobuf import text_format
+
+    try:
+        text_format.Parse(path.read_text(encoding="utf-8"), message)
+    except OSError as error:
+        raise not_found(f"{path}; {error.strerror}") from None
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise invalid_argument(f"Invalid protobuf file: '{path}': {error}") from None
+    return message
+
+
+@cache
+def _message_class(name: str) -> Any:
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
+
+    field_proto = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="modelport/tfserving_configs.proto",
+        package="modelport",
+        syntax="proto3",
+        dependency=["google/protobuf/wrappers.proto"],
+    )
+    for message_name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=message_name)
+        for number, (field_name, kind) in enumerate(fields, start=1):
+            field = message.field.add(name=field_name.rstrip("*"), number=number)
+            field.label = field_proto.LABEL_REPEATED if "*" in field_name else field_proto.LABEL_OPTIONAL
+            field.type = field_proto.TYPE_MESSAGE if kind.startswith(".") else field_proto.Type.Value(kind)
+            if kind.startswith("."):
+                field.type_name = kind
+    pool = descriptor_pool.DescriptorPool()
+    wrappers = descriptor_pb2.FileDescriptorProto()
+    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
+    pool.Add(wrappers)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"modelport.{name}"))

@@ -1,0 +1,297 @@
+"""A small HTTP/1.1 listener on the standard library: a thread a connection, kept alive, bounded in every direction."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+_log = logging.getLogger(__name__)
+_MAX_LINE = 65536
+_MAX_HEADERS = 100
+_MAX_CONNECTIONS = 512
+_IDLE_TIMEOUT_S = 120.0
+_DRAIN_TIMEOUT_S = 2.0
+_LEAST_COMPRESSED = 1024
+MAX_BODY_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request: the path without its query, still percent-encoded, and the body, unpacked."""
+
+    method: str
+    path: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Response:
+    """What to answer: a status, a body and headers of its own."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    keep_alive: bool
+
+
+class _BadRequestError(Exception):
+    """A request that cannot be read; the connection is closed after the answer."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class HTTPListener:
+    """Answers requests on a bound socket with a handler, `concurrency` of them at a time."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        handler: Callable[[Request], Response],
+        *,
+        concurrency: int,
+        max_body: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._listener = listener
+        self._handler = handler
+        self._slots = threading.Semaphore(concurrency)
+        self._max_body = max_body
+        self._idle: dict[socket.socket, bool] = {}
+        self._changed = threading.Condition()
+        self._stopping = False
+
+    def start(self) -> None:
+        """Accept connections in a thread of its own."""
+        self._listener.listen(128)
+        threading.Thread(target=self._accept, name="http-accept", daemon=True).start()
+
+    def stop(self, grace: float) -> None:
+        """Accept no more, close idle connections, and let requests in work end within `grace` seconds."""
+        with self._changed:
+            self._stopping = True
+            for connection, idle in self._idle.items():
+                if idle:
+                    _shut(connection)
+        _shut(self._listener)
+        self._listener.close()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._idle, grace)
+
+    def _accept(self) -> None:
+        while not self._stopping:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError as error:
+                if not self._stopping:
+                    _log.error("accepting an HTTP connection failed: %s", error)
+                    time.sleep(0.05)
+                continue
+            with self._changed:
+                crowded = len(self._idle) >= _MAX_CONNECTIONS
+                if not crowded:
+                    self._idle[connection] = True
+            if crowded:
+                connection.close()
+            else:
+                threading.Thread(target=self._serve, args=(connection,), name="http", daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.settimeout(_IDLE_TIMEOUT_S)
+            with connection.makefile("rb") as reader:
+                while self._serve_one(connection, reader):
+                    pass
+        except OSError:
+            pass  # The client went away or stayed silent too long; there is nobody left to answer.
+        finally:
+            connection.close()
+            with self._changed:
+                self._idle.pop(connection, None)
+                self._changed.notify_all()
+
+    def _serve_one(self, connection: socket.socket, reader: BinaryIO) -> bool:
+        """Answer one request; returns whether the connection stays open."""
+        try:
+            head = _read_head(reader)
+            if head is None or not self._mark(connection, idle=False):
+                return False
+            body = _read_body(connection, reader, head, self._max_body)
+        except _BadRequestError as error:
+            _refuse(connection, error.status, str(error))
+            return False
+        with self._slots:
+            response = self._handler(Request(method=head.method, path=head.path, body=body))
+        keep = head.keep_alive and not self._stopping
+        connection.sendall(_render_response(head, response, keep=keep))
+        return keep and self._mark(connection, idle=True)
+
+    def _mark(self, connection: socket.socket, *, idle: bool) -> bool:
+        """Note whether a connection waits for a request; returns False once the listener stops."""
+        with self._changed:
+            if self._stopping and (idle or self._idle[connection]):
+                return False
+            self._idle[connection] = idle
+            return True
+
+
+def _read_head(reader: BinaryIO) -> _Head | None:
+    """Read the request line and headers; None when the client has closed the connection."""
+    line = _read_line(reader)
+    while line in {b"\r\n", b"\n"}:
+        line = _read_line(reader)
+    if not line:
+        return None
+    words = line.decode("latin-1").split()
+    if len(words) != 3 or words[2] not in {"HTTP/1.1", "HTTP/1.0"}:
+        raise _BadRequestError(400, "the request line is not METHOD PATH HTTP/1.1")
+    headers: dict[str, str] = {}
+    for _ in range(_MAX_HEADERS + 1):
+        line = _read_line(reader)
+        if line in {b"\r\n", b"\n", b""}:
+            break
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not colon:
+            raise _BadRequestError(400, "a header line has no colon")
+        headers[name.strip().lower()] = value.strip()
+    else:
+        raise _BadRequestError(431, "too many header lines")
+    wish = headers.get("connection", "").lower()
+    keep_alive = "close" not in wish if words[2] == "HTTP/1.1" else "keep-alive" in wish
+    path = urlsplit(words[1]).path if "://" in words[1] else words[1].partition("?")[0].partition("#")[0]
+    return _Head(method=words[0], path=path, headers=headers, keep_alive=keep_alive)
+
+
+def _read_line(reader: BinaryIO) -> bytes:
+    line = reader.readline(_MAX_LINE + 1)
+    if len(line) > _MAX_LINE:
+        raise _BadRequestError(431, "a header line is too long")
+    return line
+
+
+def _read_body(connection: socket.socket, reader: BinaryIO, head: _Head, limit: int) -> bytes:
+    coding = head.headers.get("transfer-encoding", "").lower()
+    length = head.headers.get("content-length", "0")
+    if coding not in {"", "chunked"}:
+        raise _BadRequestError(501, f"the transfer encoding {coding} is not supported")
+    if not (length.isascii() and length.isdigit()) or (coding and "content-length" in head.headers):
+        raise _BadRequestError(400, "the request has no clear length")
+    if int(length) > limit:
+        raise _too_large(limit)
+    if head.headers.get("expect", "").lower() == "100-continue":
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body = _read_chunks(reader, limit) if coding else _read_exactly(reader, int(length))
+    match head.headers.get("content-encoding", "identity").lower():
+        case "identity":
+            return body
+        case "gzip" | "x-gzip":
+            return _unzip(body, limit)
+        case encoding:
+            raise _BadRequestError(415, f"the content encoding {encoding} is not supported; send gzip or none")
+
+
+def _read_exactly(reader: BinaryIO, size: int) -> bytes:
+    body = reader.read(size)
+    if len(body) < size:
+        raise _BadRequestError(400, "the connection closed before the body was complete")
+    return body
+
+
+def _read_chunks(reader: BinaryIO, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    total = 0
+    while True:
+        text = _read_line(reader).split(b";")[0].strip()
+        try:
+            size = int(text, 16)
+        except ValueError:
+            raise _BadRequestError(400, "a chunk has no size") from None
+        total += size
+        if size < 0 or total > limit:
+            raise _too_large(limit)
+        if size == 0:
+            while _read_line(reader) not in {b"\r\n", b"\n", b""}:
+                pass
+            return b"".join(chunks)
+        chunks.append(_read_exactly(reader, size))
+        _read_line(reader)
+
+
+def _unzip(body: bytes, limit: int) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        unpacked = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise _BadRequestError(400, f"the body is not gzip: {error}") from None
+    if len(unpacked) > limit:
+        raise _too_large(limit)
+    if not unpacker.eof:
+        raise _BadRequestError(400, "the gzip body is cut short")
+    return unpacked
+
+
+def _too_large(limit: int) -> _BadRequestError:
+    return _BadRequestError(413, f"the request body is larger than {limit} bytes")
+
+
+def _render_response(head: _Head | None, response: Response, *, keep: bool) -> bytes:
+    body = response.body
+    headers = dict(response.headers)
+    accepted = head.headers.get("accept-encoding", "") if head else ""
+    if len(body) >= _LEAST_COMPRESSED and _accepts_gzip(accepted):
+        body = gzip.compress(body, compresslevel=1, mtime=0)
+        headers["Content-Encoding"] = "gzip"
+    headers["Content-Length"] = str(len(body))
+    if not keep:
+        headers["Connection"] = "close"
+    try:
+        reason = HTTPStatus(response.status).phrase
+    except ValueError:
+        reason = "Client Closed Request"
+    lines = [f"HTTP/1.1 {response.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
+    text = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+    return text if head and head.method == "HEAD" else text + body
+
+
+def _accepts_gzip(accepted: str) -> bool:
+    for entry in accepted.lower().split(","):
+        name, _, weight = entry.partition(";")
+        if name.strip() in {"gzip", "*"}:
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False
+
+
+def _refuse(connection: socket.socket, status: int, message: str) -> None:
+    """Answer with an error, and read on a while: a client that is still sending would miss the answer otherwise."""
+    body = b'{"error": "%s"}' % message.encode("ascii", "replace").replace(b'"', b"'")
+    response = Response(status, body, {"Content-Type": "application/json"})
+    connection.sendall(_render_response(None, response, keep=False))
+    connection.shutdown(socket.SHUT_WR)
+    connection.settimeout(_DRAIN_TIMEOUT_S)
+    until = time.monotonic() + _DRAIN_TIMEOUT_S
+    while time.monotonic() < until and connection.recv(_MAX_LINE):
+        pass
+
+
+def _shut(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # Already closed by the other side.
