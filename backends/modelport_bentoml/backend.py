@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from modelport.client.base import Client
+    from modelport.client.session import Dialect
 
 PROJECT = "project/"
 
@@ -115,6 +116,12 @@ class BentoMLBackend:
         from modelport_bentoml.client import connect
 
         return connect(url, **settings)
+
+    def dialect(self) -> type[Dialect]:
+        """How Bentos are spoken to; lets `modelport.connect` find them by themselves."""
+        from modelport_bentoml.client import BentoDialect
+
+        return BentoDialect
 
 
 def _check_batching(model: Model) -> None:

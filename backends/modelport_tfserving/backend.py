@@ -21,6 +21,8 @@ from modelport_tfserving.options import TFServingOptions
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from modelport.client.session import Dialect
+
 REAL = "tensorflow_model_server"
 
 
@@ -60,6 +62,8 @@ class TFServingBackend:
             "--model_config_file={state}/models.config",
             f"--monitoring_config_file={artifact.path / 'monitoring.config'}",
             f"--grpc_channel_arguments=grpc.max_receive_message_length={serving['max_request_mb'] * 2**20}",
+            # A model that does not load at once will not load later: say so now, not after five minutes.
+            "--max_num_load_retries=0",
         ]
         if options.labels:
             # Without it the server ends at its start: labels are assigned before the version they name has loaded.
@@ -88,6 +92,12 @@ class TFServingBackend:
         from modelport_tfserving.client import connect
 
         return connect(url, **settings)
+
+    def dialect(self) -> type[Dialect]:
+        """How TensorFlow Serving is spoken to; lets `modelport.connect` find them by themselves."""
+        from modelport_tfserving.client import TFServingDialect
+
+        return TFServingDialect
 
 
 def version_directory(artifact: Artifact) -> int:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from modelport.client.base import Client
+    from modelport.client.session import Dialect
 
 
 class TorchServeBackend:
@@ -68,6 +69,12 @@ class TorchServeBackend:
         from .client import connect
 
         return connect(url, **settings)
+
+    def dialect(self) -> type[Dialect]:
+        """How TorchServe is spoken to; lets `modelport.connect` find them by themselves."""
+        from .client import TorchServeDialect
+
+        return TorchServeDialect
 
 
 def _check(model: Model, options: TorchServeOptions) -> None:
