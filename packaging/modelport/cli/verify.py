@@ -64,6 +64,8 @@ def command(  # noqa: PLR0913  # one parameter an option
         ]
         rows += [_examine_url(url, exam) for url in urls]
     _show(rows, exam, model, as_json=as_json)
+    if chosen and not as_json:
+        stdout().print("every server has ended, and none of their processes is left")
     failed = [f"{row.backend} over {row.protocol}" for row in rows if not row.passed]
     if failed:
         raise CheckFailed(f"{', '.join(failed)}: not the framework's answers")

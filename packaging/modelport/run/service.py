@@ -157,7 +157,7 @@ def _pump(stream: IO[bytes], lines: deque[str], log: Callable[[str], None] | Non
 
 
 def _end(process: subprocess.Popen[bytes], family: Family, grace_s: float) -> None:
-    """End a server and all that it started: politely first, by force after ``grace_s``.
+    """End a server and all that it started: politely first, by force after ``grace_s``; return when all have ended.
 
     Children outlive a server easily (TorchServe's launcher is a Python that starts a Java that starts Pythons;
     BentoML's workers lead sessions of their own), so what counts is the whole family, not the first process.
@@ -170,7 +170,9 @@ def _end(process: subprocess.Popen[bytes], family: Family, grace_s: float) -> No
     if family.processes():
         family.send(signal.SIGKILL)
     process.wait()
-    while family.processes() and time.monotonic() < deadline + grace_s:
+    while family.processes():
+        if time.monotonic() > deadline + grace_s:
+            raise ServerFailed(f"processes {family.processes()} of the server could not be ended; end them by hand")
         time.sleep(POLL_S)
 
 

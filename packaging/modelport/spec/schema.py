@@ -202,7 +202,12 @@ class ServingSection(Section):
     """How the server runs, whichever it is."""
 
     batching: BatchingSection | None = Field(default=None, description="Left out: requests are not joined.")
-    workers: int = Field(default=1, ge=1, le=256, description="Processes that run the model; on TensorFlow Serving, threads that run batches.")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        description="Processes that run the model; on TensorFlow Serving, threads that run batches.",
+    )
     timeout_s: int = Field(default=30, ge=1, le=3600, description="Longest time for one request, in seconds.")
     max_request_mb: int = Field(default=16, ge=1, le=1024, description="Longest request body, in MiB.")
 
