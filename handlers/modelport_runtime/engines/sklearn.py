@@ -1,0 +1,204 @@
+"""scikit-learn estimators: which of their methods gives which output."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelport_runtime.checking import Array, ModelFailed
+from modelport_runtime.description import ModelDescription
+
+from .binding import ModelError, bind_outputs
+
+# What an output of a signature may be called, and the method that gives it.
+METHODS = {
+    "label": "predict",
+    "prediction": "predict",
+    "probabilities": "predict_proba",
+    "decision": "decision_function",
+    "score": "score_samples",
+    "transformed": "transform",
+}
+
+
+class SklearnEngine:
+    """A fitted estimator (or pipeline).
+
+    Attributes:
+        estimator: As scikit-learn made it.
+    """
+
+    def __init__(self, estimator: Any, description: ModelDescription) -> None:
+        self.estimator = estimator
+        self._inputs = tuple(t.name for t in description.signature.inputs)
+        self._columns = _columns_of(estimator)
+        self._outputs = choose_methods(estimator, [t.name for t in description.signature.outputs])
+        if len(self._inputs) > 1:
+            self._check_columns()
+        if self._columns is not None and _pandas() is None:
+            warnings.filterwarnings("ignore", "X does not have valid feature names")
+
+    @classmethod
+    def load(cls, description: ModelDescription, source: Path) -> SklearnEngine:
+        """Load a model; see `load_engine`."""
+        if description.device != "cpu":
+            raise ModelError("environment.device is cuda, but scikit-learn computes on the CPU; write cpu")
+        return cls(load_estimator(description.format, source, trust=description.trust), description)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer checked inputs; see `Engine.run`."""
+        table = self._build_table(inputs)
+        results: dict[str, Any] = {}
+        for method in dict.fromkeys(self._outputs.values()):
+            results[method] = getattr(self.estimator, method)(table)
+        outputs = {name: results[method] for name, method in self._outputs.items()}
+        return bind_outputs({name: _dense(value) for name, value in outputs.items()}, tuple(outputs))
+
+    def _build_table(self, inputs: Mapping[str, Array]) -> Any:
+        if len(self._inputs) == 1 and (self._columns is None or self._inputs[0] not in self._columns):
+            matrix = inputs[self._inputs[0]]
+            return matrix if self._columns is None else _as_frame(matrix, self._columns)
+        columns = {name: inputs[name].reshape(len(inputs[name])) for name in self._columns or self._inputs}
+        pandas = _pandas()
+        if pandas is not None:
+            return pandas.DataFrame(columns)
+        same = len({column.dtype for column in columns.values()}) == 1
+        return np.column_stack([c if same else c.astype(object) for c in columns.values()])
+
+    def _check_columns(self) -> None:
+        if self._columns is None:
+            raise ModelError(
+                f"the estimator was fitted on a matrix without column names; declare one input, "
+                f"not {len(self._inputs)}, of shape [-1, {getattr(self.estimator, 'n_features_in_', 'n')}]"
+            )
+        if set(self._columns) != set(self._inputs):
+            raise ModelError(
+                f"the estimator was fitted on the columns {', '.join(self._columns)}; "
+                f"the signature's inputs are {', '.join(self._inputs)}"
+            )
+
+
+def load_estimator(kind: str, source: Path, *, trust: bool) -> Any:
+    """Load a fitted estimator.
+
+    Args:
+        kind: ``skops``, ``joblib`` or ``pickle``; the last two run the file's code, which whoever calls has allowed.
+        source: The file.
+        trust: Take types that skops does not know to be safe.
+
+    Raises:
+        ModelError: The file cannot be loaded; a skops file names the types that are not known to be safe.
+        ImportError: skops or joblib is not installed.
+    """
+    if kind == "skops":
+        return _load_skops(source, trust=trust)
+    try:
+        if kind == "joblib":
+            import joblib
+
+            return joblib.load(source)
+        with source.open("rb") as stream:
+            return pickle.load(stream)  # noqa: S301  # the spec says trust: true
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{source.name} cannot be loaded as {kind}: {type(error).__name__}: {error}") from error
+
+
+def _load_skops(source: Path, *, trust: bool) -> Any:
+    import skops.io
+
+    try:
+        unknown = skops.io.get_untrusted_types(file=source)
+        if trust or not unknown:
+            return skops.io.load(source, trusted=unknown)
+    except Exception as error:
+        raise ModelError(f"{source.name} cannot be loaded as skops: {type(error).__name__}: {error}") from error
+    raise ModelError(
+        f"{source.name} holds types that skops does not know to be safe: {', '.join(unknown)}. "
+        "If you know where the file comes from, set model.trust: true"
+    )
+
+
+def default_outputs(estimator: Any) -> tuple[str, ...]:
+    """Name what an estimator gives when the spec does not say."""
+    if _is(estimator, "outlier_detector"):
+        return ("label", "score") if hasattr(estimator, "score_samples") else ("label",)
+    if _is(estimator, "classifier"):
+        several = isinstance(getattr(estimator, "classes_", None), list)  # one list of probabilities a target
+        return ("label", "probabilities") if hasattr(estimator, "predict_proba") and not several else ("label",)
+    if _is(estimator, "regressor"):
+        return ("prediction",)
+    if hasattr(estimator, "predict"):
+        return ("label",)
+    if hasattr(estimator, "transform"):
+        return ("transformed",)
+    raise ModelError(f"a {type(estimator).__name__} has neither predict nor transform; it can answer nothing")
+
+
+def choose_methods(estimator: Any, names: list[str]) -> dict[str, str]:
+    """Choose the estimator's method for every output of a signature.
+
+    Names with a meaning (`METHODS`) bind by it. Where none has one, the default outputs bind by position.
+
+    Raises:
+        ModelError: A name means what this estimator cannot give, or nothing.
+    """
+    if not any(name in METHODS for name in names):
+        defaults = default_outputs(estimator)
+        if len(names) == len(defaults):
+            return {name: METHODS[default] for name, default in zip(names, defaults, strict=True)}
+    chosen = {}
+    for name in names:
+        method = METHODS.get(name)
+        if method is None or not hasattr(estimator, method):
+            able = [known for known, needed in METHODS.items() if hasattr(estimator, needed)]
+            raise ModelError(
+                f"output {name!r}: a {type(estimator).__name__} does not give that; it gives {', '.join(able)}"
+            )
+        chosen[name] = method
+    return chosen
+
+
+def _is(estimator: Any, kind: str) -> bool:
+    """Ask what an estimator is, in the words of old and of new versions of scikit-learn."""
+    if getattr(estimator, "_estimator_type", None) == kind:
+        return True
+    from sklearn import base
+
+    ask = getattr(base, f"is_{kind}")
+    return bool(ask(estimator))
+
+
+def _columns_of(estimator: Any) -> tuple[str, ...] | None:
+    with contextlib.suppress(AttributeError, IndexError):
+        return tuple(str(name) for name in estimator.feature_names_in_)
+    return None
+
+
+def _pandas() -> Any:
+    try:
+        return importlib.import_module("pandas")
+    except ImportError:
+        return None
+
+
+def _as_frame(matrix: Array, columns: tuple[str, ...]) -> Any:
+    pandas = _pandas()
+    return matrix if pandas is None else pandas.DataFrame(matrix, columns=list(columns))
+
+
+def _dense(value: Any) -> Any:
+    if isinstance(value, list):
+        raise ModelFailed("an estimator of several targets gives a list of probabilities; declare label alone")
+    if hasattr(value, "toarray"):
+        value = value.toarray()
+    array = np.asarray(value)
+    return array.astype(object) if array.dtype.kind in "US" else array

@@ -1,0 +1,101 @@
+"""What a fitted estimator tells of itself: the width of its input, its classes, what it can give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelport.errors import MissingTool, SpecError
+from modelport.frameworks.probing import DTYPE, NAME, SHAPE, Probe, ProbedTensor, Tensors
+
+_FREE_DTYPE = frozenset({DTYPE})
+
+
+def probe_sklearn(path: Path, kind: str, *, trust: bool) -> Probe:
+    """Load an estimator and ask it.
+
+    Args:
+        path: The file.
+        kind: ``skops``, ``joblib`` or ``pickle``.
+        trust: The spec's ``model.trust``.
+
+    Raises:
+        SpecError: It may not be loaded, or cannot.
+        MissingTool: scikit-learn, or what the file needs, is not installed.
+    """
+    refuse_untrusted(path, kind, trust=trust)
+    try:
+        from modelport_runtime.engines.sklearn import METHODS, default_outputs, load_estimator
+
+        estimator = load_estimator(kind, path, trust=trust)
+        outputs = tuple(_output(name, estimator) for name in default_outputs(estimator))
+    except ImportError as error:
+        raise MissingTool(f"loading {path.name} needs {error.name}; pip install 'modelport[sklearn]'") from error
+    except ValueError as error:
+        raise SpecError(f"model.source: {error}") from error
+    able = tuple(_output(name, estimator) for name, method in METHODS.items() if hasattr(estimator, method))
+    names = getattr(estimator, "feature_names_in_", None)
+    columns = () if names is None else tuple(map(str, names))
+    notes = (f"fitted on the columns {', '.join(columns)}",) if columns else ()
+    return Probe(inputs=_inputs(estimator), outputs=outputs, choosable=able, columns=columns, notes=notes)
+
+
+def refuse_untrusted(path: Path, kind: str, *, trust: bool) -> None:
+    """Refuse files that run code when they are loaded, unless the spec trusts this one.
+
+    Raises:
+        SpecError: With both ways out.
+    """
+    if kind in ("joblib", "pickle") and not trust:
+        raise SpecError(
+            f"model.source: {path}: a {kind} file runs code when it is loaded. If you know where it comes from, set "
+            f"model.trust: true; else convert it where you trust it: skops.io.dump(estimator, '{path.stem}.skops')"
+        )
+
+
+def _inputs(estimator: Any) -> Tensors:
+    width = getattr(estimator, "n_features_in_", None)
+    if width is None:  # one that reads text, say: only its author knows what it takes
+        return (ProbedTensor(name="features", free=frozenset({NAME, DTYPE, SHAPE})),)
+    # An estimator takes any number type; float64 is what it computes with.
+    free = frozenset({NAME, DTYPE})
+    return (ProbedTensor(name="features", dtype="float64", shape=(None, width), free=free),)
+
+
+def _output(name: str, estimator: Any) -> ProbedTensor:
+    count = _class_count(estimator)
+    shape: tuple[int | None, ...] = (None, None)
+    if name == "label":
+        classes = getattr(estimator, "classes_", None)
+        shape = (None, len(classes)) if isinstance(classes, list) else (None,)
+        return ProbedTensor(name=name, dtype=_label_dtype(estimator), shape=shape, free=_FREE_DTYPE)
+    if name == "probabilities":
+        shape = (None, count)
+    elif name == "score" or (name == "decision" and count in (None, 2)):
+        shape = (None,)  # two classes have one decision, outlier detectors too
+    elif name == "prediction":
+        shape = (None, _targets(estimator)) if _targets(estimator) > 1 else (None,)
+    return ProbedTensor(name=name, dtype="float64", shape=shape, free=_FREE_DTYPE)
+
+
+def _class_count(estimator: Any) -> int | None:
+    classes = getattr(estimator, "classes_", None)
+    return None if classes is None or isinstance(classes, list) else len(classes)
+
+
+def _label_dtype(estimator: Any) -> str:
+    classes = getattr(estimator, "classes_", None)
+    dtype = getattr(classes[0] if isinstance(classes, list) else classes, "dtype", np.dtype("int64"))
+    return "string" if dtype.kind in "USO" else str(dtype)
+
+
+def _targets(estimator: Any) -> int:
+    """Count a regressor's targets; 1 where it does not tell."""
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    count = getattr(last, "n_outputs_", None)
+    if count is not None:
+        return int(count)
+    coefficients: Any = getattr(last, "coef_", None)
+    return len(coefficients) if getattr(coefficients, "ndim", 1) == 2 else 1

@@ -1,0 +1,366 @@
+"""What the files of every framework tell of themselves."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelport.codefiles import collect_code, relocate
+from modelport.environment import pin, plan_requirements
+from modelport.errors import SpecError
+from modelport.frameworks import detect_format, probe, reference
+from modelport.frameworks.merging import render_signature
+from modelport.frameworks.probing import Probe, ProbedTensor
+from modelport.frameworks.wire import read_fields, signed
+
+
+def told(tensors: Any) -> list[tuple[Any, ...]]:
+    return [(tensor.name, tensor.dtype, tensor.shape) for tensor in tensors]
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("weights.pt", "state_dict"),
+        ("legacy.pt", "state_dict"),
+        ("program.pt2", "exported_program"),
+        ("script.pt", "torchscript"),
+    ],
+)
+def test_torch_formats_are_told_by_their_contents(torch_files: Path, tmp_path: Path, file: str, kind: str) -> None:
+    shutil.copy(torch_files / file, tmp_path / "model.bin")
+    assert detect_format(tmp_path / "model.bin", "pytorch") == kind
+    assert detect_format(tmp_path / "model.bin") == kind
+
+
+def test_torchscript_tells_names(torch_files: Path) -> None:
+    probed = probe("torchscript", torch_files / "script.pt")
+    assert told(probed.inputs) == [("pixels", None, None), ("mask", None, None)]
+    assert probed.signature() is None
+    assert told(probe("torchscript", torch_files / "linear.pt").outputs) == [("output_0", None, None)]
+
+
+def test_scripted_modules_with_defaults_and_tuples(tmp_path: Path) -> None:
+    archive = tmp_path / "m.pt"
+    with zipfile.ZipFile(archive, "w") as stream:
+        stream.writestr("m/data.pkl", b"\x80\x02c__torch__.pkg.net\nNet\n.")
+        stream.writestr(
+            "m/code/__torch__/pkg/net.py",
+            "class Other(Module):\n  def forward(self: Other,\n    z: Tensor) -> Tensor:\n    return z\n"
+            "class Net(Module):\n  def forward(self: __torch__.pkg.net.Net,\n    a: Tensor,\n"
+            "    b: Optional[Tensor]=None) -> Tuple[Tensor, Tensor]:\n    return (a, a)\n",
+        )
+    probed = probe(detect_format(archive), archive)
+    assert [(t.name, t.optional) for t in probed.inputs or ()] == [("a", False), ("b", True)]
+    assert [t.name for t in probed.outputs or ()] == ["output_0", "output_1"]
+
+
+def test_scripted_modules_that_take_more_than_tensors(tmp_path: Path) -> None:
+    archive = tmp_path / "m.pt"
+    with zipfile.ZipFile(archive, "w") as stream:
+        stream.writestr("m/data.pkl", b"\x80\x02c__torch__\nNet\n.")
+        stream.writestr(
+            "m/code/__torch__.py",
+            "class Net(Module):\n  def forward(self: __torch__.Net,\n    a: Tensor,\n    n: int) -> Tensor:\n",
+        )
+    with pytest.raises(SpecError, match=r"forward takes 'n' as int; only tensors can be sent"):
+        probe("torchscript", archive)
+
+
+def test_exported_programs_tell_fixed_sizes_and_half_precision(torch_files: Path) -> None:
+    signature = probe("exported_program", torch_files / "fixed.pt2").signature()
+    assert signature is not None
+    assert [str(t) for t in signature.inputs] == ["input: float16[1, 4]"]
+    assert [str(t) for t in signature.outputs] == ["output_0: float16[1, 3]"]
+
+
+def test_state_dicts_tell_their_codes_arguments(torch_files: Path, tmp_path: Path) -> None:
+    probed = probe("state_dict", torch_files / "weights.pt", entrypoint="net:Net")
+    assert [t.name for t in probed.inputs or ()] == ["pixels", "mask"]
+    (tmp_path / "net.py").write_text(
+        "class Net:\n    def forward(self, *tensors):\n        raise SystemExit\nraise SystemExit\n"
+    )
+    assert probe("state_dict", torch_files / "weights.pt", entrypoint="net.py:Net", root=tmp_path).inputs is None
+
+
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Path:
+    onnx = pytest.importorskip("onnx")
+    helper, proto = onnx.helper, onnx.TensorProto
+    weight = onnx.numpy_helper.from_array(np.ones((3,), np.float16), "w")
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["a b", "w"], ["/y:0"]), helper.make_node("Identity", ["s"], ["out.s"])],
+        "g",
+        [
+            helper.make_tensor_value_info("a b", proto.FLOAT16, ["N", 3]),
+            helper.make_tensor_value_info("w", proto.FLOAT16, [3]),
+            helper.make_tensor_value_info("s", proto.STRING, []),
+        ],
+        [
+            helper.make_tensor_value_info("/y:0", proto.FLOAT16, ["N", 3]),
+            helper.make_tensor_value_info("out.s", proto.STRING, None),
+        ],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+def test_onnx_tells_all_but_unknown_ranks(onnx_file: Path) -> None:
+    probed = probe(detect_format(onnx_file), onnx_file)
+    assert told(probed.inputs) == [("a b", "float16", (None, 3)), ("s", "string", ())]
+    assert told(probed.outputs) == [("/y:0", "float16", (None, 3)), ("out.s", "string", None)]
+
+
+def test_onnx_names_bind(onnx_file: Path, resolve: Any) -> None:
+    keys = {"framework": "onnx", "root": onnx_file.parent}
+    inputs = [{"name": "x", "dtype": "float16", "shape": [-1, 3]}, {"name": "s", "dtype": "string", "shape": []}]
+    with pytest.raises(SpecError, match=r"no input called 'x'; write 'a b' instead"):
+        resolve("m.onnx", signature={"inputs": inputs}, **keys)
+    np.savez(onnx_file.parent / "s.npz", **{"a b": np.ones((1, 3), np.float16), "s": np.array("z")})
+    model = resolve("m.onnx", samples="s.npz", **keys)
+    assert str(model.signature.outputs[1]) == "out.s: string[]"
+
+
+def test_onnx_with_external_data_brings_it_along(onnx_file: Path, resolve: Any) -> None:
+    onnx = pytest.importorskip("onnx")
+    folder = onnx_file.parent
+    model = onnx.load(onnx_file)
+    onnx.save(model, folder / "big.onnx", save_as_external_data=True, location="big.bin", size_threshold=0)
+    outputs = [
+        {"name": "/y:0", "dtype": "float16", "shape": [-1, 3]},
+        {"name": "out.s", "dtype": "string", "shape": []},
+    ]
+    keys = {"framework": "onnx", "root": folder, "signature": {"outputs": outputs}}
+    assert list(resolve("big.onnx", **keys).files) == ["big.onnx", "big.bin"]
+    (folder / "big.bin").unlink()
+    with pytest.raises(SpecError, match=r"external data 'big.bin' is not beside it"):
+        resolve("big.onnx", **keys)
+
+
+@pytest.mark.parametrize("size", [0.3, 0.9])
+def test_truncated_onnx(onnx_file: Path, size: float) -> None:
+    data = onnx_file.read_bytes()
+    onnx_file.write_bytes(data[: int(len(data) * size)])
+    with pytest.raises(SpecError, match=r"no ONNX model"):
+        probe("onnx", onnx_file)
+
+
+def test_onnx_that_gives_maps_is_refused(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, proto = onnx.helper, onnx.TensorProto
+    kind = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(proto.INT64, helper.make_tensor_type_proto(1, []))
+    )
+    graph = helper.make_graph(
+        [helper.make_node("ZipMap", ["x"], ["maps"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])],
+        "g",
+        [helper.make_tensor_value_info("x", proto.FLOAT, ["N", 2])],
+        [helper.make_value_info("maps", kind)],
+    )
+    onnx.save(helper.make_model(graph, ir_version=9), tmp_path / "m.onnx")
+    with pytest.raises(SpecError, match=r"'maps' is no tensor .*zipmap"):
+        probe("onnx", tmp_path / "m.onnx")
+
+
+def test_sklearn_files(tmp_path: Path) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    skops_io = pytest.importorskip("skops.io")
+    joblib = pytest.importorskip("joblib")
+    fitted = linear_model.LogisticRegression().fit(np.random.default_rng(0).random((6, 4)), list("aabbcc"))
+    skops_io.dump(fitted, tmp_path / "m.skops")
+    joblib.dump(fitted, tmp_path / "m.pkl")
+    joblib.dump(fitted, tmp_path / "z.model", compress=3)
+    (tmp_path / "p.pkl").write_bytes(pickle.dumps(fitted))
+    kinds = {"m.skops": "skops", "m.pkl": "joblib", "z.model": "joblib", "p.pkl": "pickle"}
+    for file, kind in kinds.items():
+        assert detect_format(tmp_path / file, "sklearn") == kind
+        signature = probe(kind, tmp_path / file, trust=kind != "skops").signature()
+        assert signature is not None
+        assert [str(t) for t in signature.inputs] == ["features: float64[?, 4]"]
+        assert [str(t) for t in signature.outputs] == ["label: string[?]", "probabilities: float64[?, 3]"]
+    for kind, file in (("joblib", "m.pkl"), ("pickle", "p.pkl")):
+        with pytest.raises(
+            SpecError, match=rf"a {kind} file runs code when it is loaded.*trust: true; else .*skops.io.dump"
+        ):
+            probe(kind, tmp_path / file)
+
+
+def test_sklearn_signatures_may_choose(tmp_path: Path, resolve: Any) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    skops_io = pytest.importorskip("skops.io")
+    skops_io.dump(linear_model.LogisticRegression().fit(np.eye(4), [0, 1, 0, 1]), tmp_path / "m.skops")
+    inputs = [{"name": "measured", "dtype": "float32", "shape": [-1, 4]}]
+    keys = {"framework": "sklearn", "root": tmp_path}
+
+    def outputs(name: str, dtype: str, shape: list[int]) -> dict[str, Any]:
+        return {"inputs": inputs, "outputs": [{"name": name, "dtype": dtype, "shape": shape}]}
+
+    model = resolve("m.skops", signature=outputs("probabilities", "float32", [-1, 2]), **keys)
+    assert str(model.signature.inputs[0]) == "measured: float32[?, 4]"
+    assert [str(t) for t in model.signature.outputs] == ["probabilities: float32[?, 2]"]
+    with pytest.raises(SpecError, match=r"but the model has \[\?, 2\]"):
+        resolve("m.skops", signature=outputs("probabilities", "float32", [-1, 3]), **keys)
+    with pytest.raises(SpecError, match=r"the spec declares 1"):
+        resolve("m.skops", signature=outputs("oops", "float32", [-1, 2]), **keys)
+
+
+def test_keras_and_other_archives_are_told_apart(tmp_path: Path) -> None:
+    layer = {"class_name": "InputLayer", "config": {"name": "in one", "batch_shape": [None, 4], "dtype": "int32"}}
+    config = {
+        "class_name": "Functional",
+        "config": {"layers": [layer], "input_layers": [["in one", 0, 0]], "output_layers": ["out", 0, 0]},
+    }
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", "{}")
+    assert detect_format(tmp_path / "m.keras", "tensorflow") == "keras"
+    probed = probe("keras", tmp_path / "m.keras")
+    assert told(probed.inputs) == [("in one", "int32", (None, 4))]
+    assert told(probed.outputs) == [("out", None, None)]
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(SpecError, match=r"save it as .keras"):
+        detect_format(tmp_path / "m.h5", "tensorflow")
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        archive.writestr("a", "b")
+    with pytest.raises(SpecError, match=r"a zip archive that is no model"):
+        detect_format(tmp_path / "m.zip")
+
+
+def test_broken_saved_models(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01\x12\xff\x01abc")
+    assert detect_format(tmp_path, "tensorflow") == "saved_model"
+    with pytest.raises(SpecError, match=r"no SavedModel that can be read, or truncated"):
+        probe("saved_model", tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
+    with pytest.raises(SpecError, match=r"no graph with the tag 'serve'"):
+        probe("saved_model", tmp_path)
+    outer = tmp_path / "outer"
+    (outer / "1").mkdir(parents=True)
+    (outer / "1" / "saved_model.pb").write_bytes(b"x")
+    with pytest.raises(SpecError, match=f"did you mean {outer / '1'}"):
+        detect_format(outer, "tensorflow")
+
+
+def test_the_wire_format() -> None:
+    fields = read_fields(b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x12\x02ab\x1d\x00\x00\x00\x00\x12\x00")
+    assert signed(fields[1][0]) == -1
+    assert fields[2] == [b"ab", b""]
+    for data in (b"\x08", b"\x12\x05ab", b"\x0b", b"\x08" + b"\xff" * 11):
+        with pytest.raises(ValueError, match=r"byte"):
+            read_fields(data)
+
+
+def test_code_is_followed_through_packages(tmp_path: Path) -> None:
+    package = tmp_path / "pkg"
+    (package / "sub").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "net.py").write_text(
+        "from .layers import Block\nfrom . import sub\nimport torch, os\nclass Net(Block):\n    pass\n"
+    )
+    (package / "layers.py").write_text("import helper\nclass Block:\n    pass\n")
+    (package / "sub" / "__init__.py").write_text("from ..layers import Block\n")
+    (tmp_path / "helper.py").write_text("import numpy.linalg\n")
+    (tmp_path / "unused.py").write_text("")
+    code = collect_code("pkg.net:Net", tmp_path, "model.entrypoint")
+    assert list(code.files) == ["helper.py", "pkg/__init__.py", "pkg/layers.py", "pkg/net.py", "pkg/sub/__init__.py"]
+    assert code.packages == {"torch", "numpy"}
+    assert code.methods is None
+    assert code.reference == "pkg.net:Net"
+    assert relocate("src/net.py:Net") == "net.py:Net"
+
+
+def test_requirements() -> None:
+    assert pin("no-such-distribution-anywhere") == "no-such-distribution-anywhere"
+    assert [r.partition("==")[0] for r in plan_requirements("skops", None, frames=True)] == [
+        "numpy",
+        "pandas",
+        "scikit-learn",
+        "skops",
+    ]
+    assert plan_requirements("onnx", ["onnxruntime>=1", "NumPy<3"]) == ("NumPy<3", "onnxruntime>=1")
+    assert plan_requirements("onnx", ["onnxruntime-gpu", "numpy"]) == ("numpy", "onnxruntime-gpu")
+    assert "onnxruntime-gpu" in plan_requirements("onnx", None, device="cuda")
+    assert any(r.startswith("PyYAML==") for r in plan_requirements("onnx", None, {"yaml", "not_installed_here"}))
+
+
+def test_names_that_yaml_would_misread_are_quoted() -> None:
+    tensors = tuple(ProbedTensor(name=name, dtype="bool", shape=()) for name in ("a", "a b", "1", "no", 'q"', "/x:0"))
+    yaml = pytest.importorskip("yaml")
+    text = render_signature(tensors, tensors)
+    read = yaml.safe_load(text)["signature"]["inputs"]
+    assert [entry["name"] for entry in read] == [t.name for t in tensors]
+    assert "DTYPE" in render_signature(Probe().inputs, None)
+
+
+def test_text_pipelines_take_what_the_spec_says(tmp_path: Path, resolve: Any) -> None:
+    text = pytest.importorskip("sklearn.feature_extraction.text")
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    skops_io = pytest.importorskip("skops.io")
+    words, labels = ["good day", "bad day", "good", "bad"], [1, 0, 1, 0]
+    fitted = pipeline.make_pipeline(text.CountVectorizer(), linear_model.LogisticRegression()).fit(words, labels)
+    skops_io.dump(fitted, tmp_path / "m.skops")
+    keys = {"framework": "sklearn", "root": tmp_path}
+    with pytest.raises(SpecError, match=r"does not tell its inputs"):
+        resolve("m.skops", **keys)
+    inputs = [{"name": "text", "dtype": "string", "shape": [-1]}]
+    model = resolve("m.skops", signature={"inputs": inputs}, **keys)
+    assert reference(model)({"text": ["good", "bad"]})["label"].tolist() == [1, 0]
+
+
+def test_columns_of_text_and_numbers(tmp_path: Path, resolve: Any) -> None:
+    pandas = pytest.importorskip("pandas")
+    compose = pytest.importorskip("sklearn.compose")
+    preprocessing = pytest.importorskip("sklearn.preprocessing")
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    skops_io = pytest.importorskip("skops.io")
+    frame = pandas.DataFrame({"the color": ["r", "g", "b", "r"], "size": [1.0, 2.0, 3.0, 4.0]})
+    table = compose.ColumnTransformer(
+        [("color", preprocessing.OneHotEncoder(), ["the color"])], remainder="passthrough"
+    )
+    fitted = pipeline.make_pipeline(table, linear_model.LogisticRegression()).fit(frame, [0, 1, 1, 0])
+    skops_io.dump(fitted, tmp_path / "m.skops")
+    keys = {"framework": "sklearn", "root": tmp_path}
+    color = {"name": "the color", "dtype": "string", "shape": [-1]}
+    size = {"name": "size", "dtype": "float32", "shape": [-1]}
+    model = resolve("m.skops", signature={"inputs": [size, color]}, **keys)
+    assert [t.name for t in model.signature.inputs] == ["the color", "size"]
+    assert any(r.startswith("pandas==") for r in model.requirements)
+    answer = reference(model)({"size": [1, 2], "the color": ["r", "g"]})
+    np.testing.assert_allclose(answer["probabilities"], fitted.predict_proba(frame[:2]), atol=1e-6)
+    with pytest.raises(SpecError, match=r"'size' stands on one side only"):
+        resolve("m.skops", signature={"inputs": [color]}, **keys)
+    with pytest.raises(SpecError, match=r"'size' is one column; write shape: \[-1\]"):
+        resolve("m.skops", signature={"inputs": [color, {**size, "shape": [-1, 2]}]}, **keys)
+
+
+def test_classifiers_of_several_targets_give_labels(tmp_path: Path, resolve: Any) -> None:
+    tree = pytest.importorskip("sklearn.tree")
+    joblib = pytest.importorskip("joblib")
+    fitted = tree.DecisionTreeClassifier().fit(np.eye(4), [["a", "x"], ["b", "x"], ["a", "y"], ["b", "y"]])
+    joblib.dump(fitted, tmp_path / "m.joblib")
+    model = resolve("m.joblib", framework="sklearn", root=tmp_path, model={"trust": True})
+    assert [str(t) for t in model.signature.outputs] == ["label: string[?, 2]"]
+    assert reference(model)({"features": np.eye(4)[:1]})["label"].tolist() == [["a", "x"]]
+
+
+def test_exported_programs_with_nested_inputs_are_refused(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Nested(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+        def forward(self, pair: Any) -> Any:
+            return pair[0] + pair[1]
+
+    torch.export.save(torch.export.export(Nested(), ([torch.zeros(2), torch.zeros(2)],)), tmp_path / "m.pt2")
+    with pytest.raises(SpecError, match=r"takes lists or dicts of tensors"):
+        probe("exported_program", tmp_path / "m.pt2")
