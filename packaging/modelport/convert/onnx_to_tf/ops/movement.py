@@ -1,0 +1,354 @@
+"""Reshaping, moving, joining and cutting: ops that only carry elements from one place to another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from modelport.convert.onnx_to_tf.dtypes import tf_dtype
+from modelport.convert.onnx_to_tf.layout import common_rows, turned
+from modelport.convert.onnx_to_tf.lazy import tf
+from modelport.convert.onnx_to_tf.node import Node, as_shape, dims, product
+from modelport.convert.onnx_to_tf.registry import lowers
+from modelport.convert.onnx_to_tf.value import Tensor, Value, last_order
+
+
+@lowers("Constant")
+def _constant(node: Node) -> Any:
+    for name, dtype in (("value", None), ("value_float", np.float32), ("value_int", np.int64)):
+        if node.attr(name, None) is not None:
+            return np.asarray(node.attr(name, None), dtype=dtype)
+    for name, dtype in (("value_floats", np.float32), ("value_ints", np.int64)):
+        if node.attr(name, None) is not None:
+            return np.array(node.attr(name, None), dtype=dtype)
+    if node.attr("value_string", None) is not None:
+        return np.array(node.attr("value_string", b""), dtype=object)
+    if node.attr("value_strings", None) is not None:
+        return np.array(list(node.attr("value_strings", ())), dtype=object)
+    raise node.fail("it is a sparse tensor; TensorFlow Serving takes dense ones")
+
+
+@lowers("ConstantOfShape")
+def _constant_of_shape(node: Node) -> Tensor:
+    fill = node.attr("value", np.zeros(1, np.float32)).reshape(())
+    return tf.fill(_target(node, 0), tf.constant(fill))
+
+
+def _target(node: Node, index: int) -> Any:
+    """Return a shape input as TensorFlow takes it, with what is known of it kept."""
+    value = node.value(index)
+    if value.constant is not None:
+        return as_shape([int(size) for size in value.constant.reshape(-1)])
+    if value.elements is not None:
+        return as_shape(value.elements)
+    return node.tensor(index)
+
+
+@lowers("Reshape")
+def _reshape(node: Node) -> Tensor:
+    value = node.value(1)
+    x = node.tensor(0)
+    known = value.constant.reshape(-1).tolist() if value.constant is not None else value.elements
+    allow_zero = bool(node.attr("allowzero", 0))
+    if known is None:
+        shape = tf.cast(node.tensor(1), tf.int32)
+        if not allow_zero and x.shape.rank is not None:
+            own = tf.pad(tf.shape(x), [[0, 8]])[: tf.shape(shape)[0]]
+            shape = tf.where(tf.equal(shape, 0), own, shape)
+        return tf.reshape(x, shape)
+    own = dims(x) if x.shape.rank is not None else []
+    sizes = [own[i] if _is(size, 0) and not allow_zero else size for i, size in enumerate(known)]
+    return tf.reshape(x, as_shape(_without_minus_one(x, sizes)))
+
+
+def _is(size: int | Tensor, number: int) -> bool:
+    return isinstance(size, int) and size == number
+
+
+def _without_minus_one(x: Tensor, sizes: list[Any]) -> list[Any]:
+    """Replace -1 where the other sizes tell it: an empty batch would leave it open when the model runs."""
+    given = x.shape.as_list() if x.shape.rank is not None else [None]
+    others = [size for size in sizes if not _is(size, -1)]
+    unknown = [size for size in others if not isinstance(size, int)]
+    if len(others) == len(sizes) or 0 in others or 0 in given:
+        return sizes
+    if len(unknown) == 1 == given.count(None) and _copies_batch(x, unknown[0]):
+        rest = int(np.prod([size for size in given if size is not None]))
+        fixed = int(np.prod([size for size in others if isinstance(size, int)]))
+        return [rest // fixed if _is(size, -1) else size for size in sizes]
+    return sizes
+
+
+def _copies_batch(x: Tensor, size: Tensor) -> bool:
+    """Whether a size is the one unknown dimension of `x`, read from `x` or from the input of the same batch."""
+    source = size
+    while source.op.type in {"Cast", "Identity"}:
+        source = source.op.inputs[0]
+    if source.op.type != "StridedSlice" or source.op.inputs[0].op.type != "Shape":
+        return False
+    read = source.op.inputs[0].op.inputs[0]
+    position = tf.get_static_value(source.op.inputs[1])
+    return position is not None and read is x and x.shape.as_list()[int(position[0])] is None
+
+
+@lowers("Flatten")
+def _flatten(node: Node) -> Tensor:
+    x = node.tensor(0)
+    axis = node.axis(1)
+    sizes = dims(x)
+    return tf.reshape(x, as_shape([product(sizes[:axis]), product(sizes[axis:])]))
+
+
+@lowers("Transpose")
+def _transpose(node: Node) -> Value:
+    rank = node.rank()
+    order = [int(axis) for axis in node.attr("perm", range(rank)[::-1])]
+    value = node.value(0)
+    if value.is_last and rank > 2 and order == last_order(rank):
+        return Value(value.real_rows(value.last()))
+    return Value(tf.transpose(node.tensor(0), order))
+
+
+@lowers("Squeeze")
+def _squeeze(node: Node) -> Tensor:
+    axes = node.ints("axes", 1)
+    x = node.tensor(0)
+    if axes is None and (x.shape.rank is None or None in x.shape.as_list()):
+        raise node.fail("it squeezes whatever dimension is one, and not all are known; name the axes")
+    return tf.squeeze(x, axes)
+
+
+@lowers("Unsqueeze")
+def _unsqueeze(node: Node) -> Tensor:
+    axes = node.ints("axes", 1)
+    if axes is None:
+        raise node.fail("it has no axes")
+    x = node.tensor(0)
+    rank = node.rank() + len(axes)
+    for axis in sorted(axis % rank for axis in axes):
+        x = tf.expand_dims(x, axis)
+    return x
+
+
+@lowers("Concat")
+def _concat(node: Node) -> Value:
+    axis = node.axis(1)
+    values = [value for value in node.inputs if value is not None]
+    rank = node.rank()
+    if axis > 0 and any(value.is_last for value in values) and all(value.constant is None for value in values):
+        joined = tf.concat([turned(node, value, rank) for value in values], last_order(rank).index(axis))
+        return Value(last=joined, rows=common_rows(values))
+    return Value(tf.concat([node.walk.tensor(value) for value in values], axis))
+
+
+@lowers("Split")
+def _split(node: Node) -> Any:
+    axis = node.axis(0)
+    sizes = node.ints("split", 1)
+    value = node.value(0)
+    size = (value.shape or ())[axis]
+    if sizes is None:
+        count = int(node.attr("num_outputs", len(node.outputs)))
+        if size is None:
+            raise node.fail(f"it splits dimension {axis} evenly, whose size is not known")
+        part = -(-size // count)
+        sizes = [part] * (count - 1) + [size - part * (count - 1)]
+    if value.is_last and axis > 0:
+        cut = tf.split(value.last(), sizes, last_order(node.rank()).index(axis))
+        return tuple(Value(last=part, rows=value.rows) for part in cut)
+    return tuple(tf.split(node.tensor(0), sizes, axis))
+
+
+@lowers("Slice", since=10)
+def _slice(node: Node) -> Tensor:
+    x = node.tensor(0)
+    starts, ends = _bounds(node, 1), _bounds(node, 2)
+    count = len(starts)
+    axes = node.ints("axes", 3, range(count)) or []
+    steps = node.ints("steps", 4, [1] * count) or []
+    return _strided(node, x, axes, (starts, ends, steps))
+
+
+@lowers("Slice")
+def _slice_by_attributes(node: Node) -> Tensor:
+    starts, ends = node.ints("starts") or [], node.ints("ends") or []
+    axes = node.ints("axes", default=range(len(starts))) or []
+    return _strided(node, node.tensor(0), axes, (starts, ends, [1] * len(starts)))
+
+
+def _bounds(node: Node, index: int) -> list[Any]:
+    value = node.value(index)
+    if value.constant is not None:
+        return [int(item) for item in value.constant.reshape(-1)]
+    if value.elements is not None:
+        return list(value.elements)
+    tensor = node.tensor(index)
+    if tensor.shape.rank != 1 or tensor.shape[0] is None:
+        raise node.fail(f"how many axes it cuts is not known from input {index}")
+    return tf.unstack(tensor)  # type: ignore[no-any-return]
+
+
+def _strided(node: Node, x: Tensor, axes: list[int], cuts: tuple[list[Any], list[Any], list[int]]) -> Tensor:
+    rank = node.rank()
+    begin: list[Any] = [0] * rank
+    end: list[Any] = [0] * rank
+    stride = [1] * rank
+    untouched = (1 << rank) - 1
+    for axis, start, stop, step in zip([a % rank for a in axes], *cuts, strict=True):
+        begin[axis], end[axis], stride[axis] = _clamped(start), _clamped(stop), step
+        untouched &= ~(1 << axis)
+    return tf.strided_slice(
+        x, _index_vector(begin), _index_vector(end), np.array(stride, np.int64),
+        begin_mask=untouched, end_mask=untouched,
+    )  # fmt: skip
+
+
+def _clamped(bound: Any) -> Any:
+    return max(-(2**62), min(bound, 2**62)) if isinstance(bound, int) else tf.cast(bound, tf.int64)
+
+
+def _index_vector(bounds: list[Any]) -> Any:
+    if all(isinstance(bound, int) for bound in bounds):
+        return np.array(bounds, np.int64)
+    return tf.stack([tf.cast(bound, tf.int64) for bound in bounds])
+
+
+@lowers("Pad")
+def _pad(node: Node) -> Value:
+    pads = node.ints("pads", 1) or []
+    rank = node.rank()
+    axes = [axis % rank for axis in node.ints("axes", 3, range(rank)) or []]
+    before, after = [0] * rank, [0] * rank
+    for i, axis in enumerate(axes):
+        before[axis], after[axis] = pads[i], pads[i + len(axes)]
+    fill = node.optional(2)
+    if fill is None:
+        fill = tf.constant(node.attr("value", 0.0)) if node.version < 11 else None
+    value = node.value(0)
+    turn = value.is_last and not before[0] and not after[0]
+    order = last_order(rank) if turn else list(range(rank))
+    x = value.last() if turn else node.tensor(0)
+    padded = _padded(node, x, [(before[i], after[i]) for i in order], fill)
+    return Value(last=padded, rows=value.rows) if turn else Value(padded)
+
+
+def _padded(node: Node, x: Tensor, pads: list[tuple[int, int]], fill: Tensor | None) -> Tensor:
+    mode = node.attr("mode", b"constant")
+    if any(size < 0 for pair in pads for size in pair):
+        sizes = dims(x)
+        starts = [max(-low, 0) for low, _ in pads]
+        lengths = [size - max(-low, 0) - max(-high, 0) for size, (low, high) in zip(sizes, pads, strict=True)]
+        x = tf.slice(x, starts, as_shape(lengths))
+        pads = [(max(low, 0), max(high, 0)) for low, high in pads]
+    if mode == b"constant":
+        value = 0 if fill is None else tf.cast(tf.reshape(fill, []), x.dtype)
+        if x.dtype == tf.bool:
+            return tf.cast(tf.pad(tf.cast(x, tf.int8), pads, constant_values=tf.cast(value, tf.int8)), tf.bool)
+        return tf.pad(x, pads, constant_values=value)
+    if mode == b"reflect":
+        return tf.pad(x, pads, mode="REFLECT")
+    for axis, (low, high) in enumerate(pads):
+        if low or high:
+            size = dims(x)[axis]
+            positions = tf.range(-low, size + high)
+            positions = (
+                tf.math.floormod(positions, size) if mode == b"wrap" else tf.clip_by_value(positions, 0, size - 1)
+            )
+            x = tf.gather(x, positions, axis=axis)
+    return x
+
+
+@lowers("Expand")
+def _expand(node: Node) -> Tensor:
+    x = node.tensor(0)
+    value = node.value(1)
+    known = value.constant.reshape(-1).tolist() if value.constant is not None else value.elements
+    if known is None or x.shape.rank is None:
+        shape = tf.cast(node.tensor(1), tf.int32)
+        return tf.broadcast_to(x, tf.broadcast_dynamic_shape(tf.shape(x), shape))
+    own = dims(x)
+    sizes = list(known)
+    own = [1] * (len(sizes) - len(own)) + own
+    sizes = [1] * (len(own) - len(sizes)) + sizes
+    target = [_wider(mine, asked) for mine, asked in zip(own, sizes, strict=True)]
+    return tf.broadcast_to(x, as_shape(target))
+
+
+def _wider(mine: int | Tensor, asked: int | Tensor) -> int | Tensor:
+    """Return what two dimensions become when one is broadcast against the other."""
+    if _is(mine, 1):
+        return asked
+    if _is(asked, 1) or isinstance(mine, int):
+        return mine
+    if isinstance(asked, int):
+        return asked
+    mine, asked = tf.cast(mine, tf.int32), tf.cast(asked, tf.int32)
+    return tf.where(tf.equal(mine, 1), asked, mine)
+
+
+@lowers("Tile")
+def _tile(node: Node) -> Tensor:
+    return tf.tile(node.tensor(0), _target(node, 1))
+
+
+@lowers("DepthToSpace", "SpaceToDepth")
+def _depth_and_space(node: Node) -> Tensor:
+    block = int(node.attr("blocksize", 1))
+    n, c, h, w = dims(node.tensor(0))
+    if node.op == "SpaceToDepth":
+        cells = tf.reshape(node.tensor(0), as_shape([n, c, h // block, block, w // block, block]))
+        moved = tf.transpose(cells, [0, 3, 5, 1, 2, 4])
+        return tf.reshape(moved, as_shape([n, c * block * block, h // block, w // block]))
+    depth = c // (block * block)
+    if node.attr("mode", b"DCR") == b"DCR":
+        moved = tf.transpose(tf.reshape(node.tensor(0), as_shape([n, block, block, depth, h, w])), [0, 3, 4, 1, 5, 2])
+    else:
+        moved = tf.transpose(tf.reshape(node.tensor(0), as_shape([n, depth, block, block, h, w])), [0, 1, 4, 2, 5, 3])
+    return tf.reshape(moved, as_shape([n, depth, h * block, w * block]))
+
+
+@lowers("Size")
+def _size(node: Node) -> Tensor:
+    return tf.size(node.tensor(0), out_type=tf.int64)
+
+
+@lowers("Shape")
+def _shape(node: Node) -> Tensor:
+    """Only a tensor of unknown rank arrives here; `elements` follows the others."""
+    if node.attr("start", 0) or node.attr("end", None) is not None:
+        start, end = int(node.attr("start", 0)), node.attr("end", None)
+        return tf.shape(node.tensor(0), out_type=tf.int64)[start:end]
+    return tf.shape(node.tensor(0), out_type=tf.int64)
+
+
+@lowers("Range")
+def _range(node: Node) -> Tensor:
+    start, limit, delta = (tf.reshape(node.tensor(i), []) for i in range(3))
+    return tf.range(start, limit, delta)
+
+
+@lowers("EyeLike")
+def _eye_like(node: Node) -> Tensor:
+    x = node.tensor(0)
+    rows, columns = dims(x)
+    dtype = tf_dtype(int(node.attr("dtype", 0))) if node.attr("dtype", 0) else x.dtype
+    offset = tf.range(columns)[None, :] - tf.range(rows)[:, None]
+    return tf.cast(tf.equal(offset, int(node.attr("k", 0))), dtype)
+
+
+@lowers("Trilu")
+def _trilu(node: Node) -> Tensor:
+    x = node.tensor(0)
+    k = node.optional(1)
+    rows, columns = dims(x)[-2:]
+    offset = tf.cast(tf.range(columns)[None, :] - tf.range(rows)[:, None], tf.int64)
+    bound = 0 if k is None else tf.reshape(k, [])
+    kept = offset >= bound if int(node.attr("upper", 1)) else offset <= bound
+    return tf.where(kept, x, tf.zeros_like(x))
+
+
+@lowers("ReverseSequence")
+def _reverse_sequence(node: Node) -> Tensor:
+    batch, time = int(node.attr("batch_axis", 1)), int(node.attr("time_axis", 0))
+    return tf.reverse_sequence(node.tensor(0), node.tensor(1), seq_axis=time, batch_axis=batch)

@@ -1,0 +1,216 @@
+"""Resize, Upsample, GridSample and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelport.convert.onnx_to_tf.layout import standing
+from modelport.convert.onnx_to_tf.lazy import tf
+from modelport.convert.onnx_to_tf.node import Node
+from modelport.convert.onnx_to_tf.registry import lowers
+from modelport.convert.onnx_to_tf.value import Array, Tensor, Value, last_order
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """How one dimension is resized.
+
+    Attributes:
+        size: Elements before, an int or a scalar tensor.
+        target: Elements after.
+        scale: Their ratio as ONNX counts it.
+        roi: Start and end of the region of interest, for ``tf_crop_and_resize``.
+    """
+
+    size: Any
+    target: Any
+    scale: float
+    roi: tuple[float, float]
+
+
+def _floats(value: Any) -> Tensor:
+    return tf.cast(value, tf.float32)
+
+
+def _sources(node: Node, axis: Axis) -> Tensor:
+    """Return where each element of the result lies in the input, [target]."""
+    mode = node.attr("coordinate_transformation_mode", b"half_pixel").decode()
+    if mode not in _TRANSFORMS:
+        raise node.fail(f"its coordinate_transformation_mode {mode!r} is not known")
+    return _TRANSFORMS[mode](tf.range(_floats(axis.target)), axis)
+
+
+def _half_pixel(at: Tensor, axis: Axis) -> Tensor:
+    return (at + 0.5) / axis.scale - 0.5
+
+
+def _align_corners(at: Tensor, axis: Axis) -> Tensor:
+    if _is_one(axis.target):
+        return at * 0
+    return at * (_floats(axis.size) - 1) / (_floats(axis.size) * axis.scale - 1)  # the exact length, not the cut one
+
+
+def _symmetric(at: Tensor, axis: Axis) -> Tensor:
+    size = _floats(axis.size)
+    return size / 2 * (1 - _floats(axis.target) / (size * axis.scale)) + _half_pixel(at, axis)
+
+
+def _cropped(at: Tensor, axis: Axis) -> Tensor:
+    start, end = axis.roi
+    last = _floats(axis.size) - 1
+    if _is_one(axis.target):
+        return at * 0 + 0.5 * (start + end) * last
+    return start * last + at * (end - start) * last / (_floats(axis.target) - 1)
+
+
+_TRANSFORMS: dict[str, Callable[[Tensor, Axis], Tensor]] = {
+    "half_pixel": _half_pixel,
+    "asymmetric": lambda at, axis: at / axis.scale,
+    "align_corners": _align_corners,
+    "pytorch_half_pixel": lambda at, axis: at * 0 if _is_one(axis.target) else _half_pixel(at, axis),
+    "tf_half_pixel_for_nn": lambda at, axis: (at + 0.5) / axis.scale,
+    "half_pixel_symmetric": _symmetric,
+    "tf_crop_and_resize": _cropped,
+}
+
+
+def _is_one(size: Any) -> bool:
+    return isinstance(size, int) and size == 1
+
+
+def _nearest(node: Node, sources: Tensor) -> Tensor:
+    mode = node.attr("nearest_mode", b"round_prefer_floor")
+    choose: dict[bytes, Callable[[Tensor], Tensor]] = {
+        b"round_prefer_floor": lambda x: tf.math.ceil(x - 0.5),
+        b"round_prefer_ceil": lambda x: tf.floor(x + 0.5),
+        b"floor": tf.floor,
+        b"ceil": tf.math.ceil,
+    }
+    return choose[mode](sources)
+
+
+def _cubic(x: Tensor, a: float) -> Tensor:
+    x = tf.abs(x)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return tf.where(x <= 1, near, tf.where(x < 2, far, tf.zeros_like(x)))
+
+
+def _kernel(node: Node) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Return the interpolation kernel and how far it reaches to each side."""
+    if node.attr("mode", b"nearest") == b"cubic":
+        a = float(node.attr("cubic_coeff_a", -0.75))
+        return (lambda x: _cubic(x, a)), 2
+    return (lambda x: tf.maximum(1 - tf.abs(x), 0.0)), 1
+
+
+def _taps(node: Node, axis: Axis) -> list[tuple[Tensor, Tensor]]:
+    """Return, for each element that a result is mixed from, its positions and its weights, each [target]."""
+    kernel, reach = _kernel(node)
+    sources = _sources(node, axis)
+    shrink = min(axis.scale, 1.0) if int(node.attr("antialias", 0)) else 1.0
+    span = int(np.ceil(reach / shrink))
+    base = tf.floor(sources)
+    top = _floats(axis.size) - 1
+    positions = [base + float(offset) for offset in range(1 - span, span + 1)]
+    weights = [kernel((position - sources) * shrink) for position in positions]
+    inside = [tf.logical_and(position >= 0, position <= top) for position in positions]
+    excluding = bool(int(node.attr("exclude_outside", 0)))
+    if excluding:
+        weights = [tf.where(ok, weight, 0.0) for ok, weight in zip(inside, weights, strict=True)]
+    if excluding or shrink < 1:
+        total = tf.add_n(weights)
+        weights = [weight / total for weight in weights]
+    return [
+        (tf.cast(tf.clip_by_value(position, 0.0, top), tf.int32), weight)
+        for position, weight in zip(positions, weights, strict=True)
+    ]
+
+
+def _along(vector: Tensor, axis: int, rank: int) -> Tensor:
+    return tf.reshape(vector, [-1 if i == axis else 1 for i in range(rank)])
+
+
+def _resized(node: Node, x: Tensor, place: int, axis: Axis) -> Tensor:
+    """Return the tensor with one dimension resized."""
+    if node.attr("mode", b"nearest") == b"nearest":
+        found = tf.clip_by_value(_nearest(node, _sources(node, axis)), 0.0, _floats(axis.size) - 1)
+        result = tf.gather(x, tf.cast(found, tf.int32), axis=place)
+    else:
+        taps = _taps(node, axis)
+        rank = x.shape.rank
+        result = tf.add_n(
+            [tf.gather(x, at, axis=place) * _along(tf.cast(weight, x.dtype), place, rank) for at, weight in taps]
+        )
+    if node.attr("coordinate_transformation_mode", b"") == b"tf_crop_and_resize":
+        sources = _sources(node, axis)
+        outside = tf.logical_or(sources < 0, sources > _floats(axis.size) - 1)
+        fill = tf.cast(float(node.attr("extrapolation_value", 0.0)), x.dtype)
+        result = tf.where(_along(outside, place, x.shape.rank), fill, result)
+    return result
+
+
+@lowers("Resize", since=11)
+def _resize(node: Node) -> Value:
+    return _resize_by(node, node.optional_constant(2, "scales"), node.optional_constant(3, "sizes"), 1)
+
+
+@lowers("Resize", "Upsample")
+def _upsample(node: Node) -> Value:
+    scales = node.attr("scales", None)
+    node = _asymmetric(node)
+    return _resize_by(node, node.constant(1, "scales") if scales is None else np.array(scales), None, None)
+
+
+def _asymmetric(node: Node) -> Node:
+    """Return the node with what older opsets meant without saying it."""
+    return node.having(coordinate_transformation_mode=b"asymmetric", nearest_mode=b"floor")
+
+
+def _resize_by(node: Node, scales: Array | None, sizes: Array | None, roi_index: int | None) -> Value:
+    value, rank = node.value(0), node.rank()
+    axes = [axis % rank for axis in node.attr("axes", range(rank))]
+    shape = value.shape or ()
+    roi = None if roi_index is None else node.optional_constant(roi_index, "roi")
+    x, wrap = standing(node, value)
+    order = last_order(rank) if value.is_last else list(range(rank))
+    if sizes is not None and sizes.size:
+        scales, sizes = _scales_of(node, sizes, [shape[axis] for axis in axes])
+    if scales is None or not scales.size:
+        raise node.fail("it has neither scales nor sizes")
+    crops = node.attr("coordinate_transformation_mode", b"") == b"tf_crop_and_resize"
+    for i, axis in enumerate(axes):
+        size: Any = shape[axis]
+        scale = float(scales[i])
+        if scale == 1.0 and (sizes is None or sizes[i] == size) and not crops:
+            continue
+        place = order.index(axis)
+        if size is None:
+            size = tf.shape(x)[place]
+            target: Any = tf.cast(tf.floor(tf.cast(size, tf.float32) * scale), tf.int32)
+        else:
+            target = int(sizes[i]) if sizes is not None and sizes.size else int(np.floor(size * scale))
+        region = (0.0, 1.0) if roi is None or not roi.size else (float(roi[i]), float(roi[i + len(axes)]))
+        x = _resized(node, x, place, Axis(size, target, scale, region))
+    return wrap(x)  # type: ignore[no-any-return]
+
+
+def _scales_of(node: Node, sizes: Array, shape: list[int | None]) -> tuple[Array, Array]:
+    """Return scales and sizes, the aspect ratio kept where the node asks for that."""
+    if any(size is None and int(target) != 1 for size, target in zip(shape, sizes, strict=True)):
+        known = [int(t) if s is None else s for s, t in zip(shape, sizes, strict=True)]
+        if shape[0] is not None or None in shape[1:]:
+            raise node.fail("it resizes to fixed sizes a dimension whose size is not known")
+    else:
+        known = [1 if size is None else size for size in shape]
+    scales = np.array([target / size for target, size in zip(sizes, known, strict=True)])
+    policy = node.attr("keep_aspect_ratio_policy", b"stretch")
+    if policy != b"stretch":
+        chosen = scales.min() if policy == b"not_larger" else scales.max()
+        scales = np.full(len(known), chosen)
+        sizes = np.array([int(np.floor(chosen * size + 0.5)) for size in known])
+    return scales, sizes

@@ -1,0 +1,205 @@
+"""Tree ensembles: all trees walked at once, one level of depth at a time.
+
+The nodes of all trees stand in flat arrays. A leaf's children are the leaf itself, so that every row takes the same
+number of steps, and each level costs a few gathers for the whole batch and all trees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelport.convert.onnx_to_tf.lazy import tf
+from modelport.convert.onnx_to_tf.node import Node
+from modelport.convert.onnx_to_tf.ops.scores import both_classes, labels, transform
+from modelport.convert.onnx_to_tf.registry import ML, lowers
+from modelport.convert.onnx_to_tf.value import Array, Tensor
+
+_MODES = (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GTE", b"BRANCH_GT", b"BRANCH_EQ", b"BRANCH_NEQ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forest:
+    """All trees as flat arrays, one entry a node.
+
+    Attributes:
+        features: Column that the node looks at.
+        thresholds: What it compares the column with.
+        children: Where to go if the comparison does not hold, and if it does, [nodes, 2].
+        modes: Index into the comparison modes; -1 at leaves.
+        missing: Whether NaN counts as holding.
+        roots: Where each tree begins.
+        depth: Steps from a root to the deepest leaf.
+    """
+
+    features: Array
+    thresholds: Array
+    children: Array
+    modes: Array
+    missing: Array
+    roots: Array
+    depth: int
+
+
+def _either(node: Node, name: str) -> Array:
+    """Return an attribute that holds floats, or doubles under another name."""
+    tensor = node.attr(f"{name}_as_tensor", None)
+    if tensor is not None:
+        return np.asarray(tensor).reshape(-1)
+    return np.array(node.attr(name, None) or [], dtype=np.float32)
+
+
+def _read_forest(node: Node) -> tuple[Forest, dict[tuple[int, int], int]]:
+    """Return the forest and the flat place of each (tree, node)."""
+    trees, ids = node.attr("nodes_treeids", []), node.attr("nodes_nodeids", [])
+    place = {key: i for i, key in enumerate(zip(trees, ids, strict=True))}
+    modes = np.array([_MODES.index(m) if m in _MODES else -1 for m in node.attr("nodes_modes", [])], np.int32)
+    children = np.repeat(np.arange(len(place), dtype=np.int32)[:, None], 2, axis=1)
+    no, yes = node.attr("nodes_falsenodeids", []), node.attr("nodes_truenodeids", [])
+    for i in np.flatnonzero(modes >= 0):
+        children[i] = place[trees[i], no[i]], place[trees[i], yes[i]]
+    inner = modes >= 0
+    targets = set(children[inner].reshape(-1).tolist())
+    roots = np.array([i for i in range(len(place)) if i not in targets], np.int32)
+    missing = np.array(node.attr("nodes_missing_value_tracks_true", None) or [0] * len(place), bool)
+    forest = Forest(
+        features=np.where(inner, np.array(node.attr("nodes_featureids", []), np.int32), 0).astype(np.int32),
+        thresholds=_either(node, "nodes_values"),
+        children=children,
+        modes=modes,
+        missing=missing,
+        roots=roots,
+        depth=_depth(children, roots),
+    )
+    return forest, place
+
+
+def _depth(children: Array, roots: Array) -> int:
+    level, depth = roots, 0
+    while True:
+        below = np.unique(children[level].reshape(-1))
+        if np.array_equal(below, np.unique(level)) or depth > len(children):
+            return depth
+        level, depth = below, depth + 1
+
+
+def walk_forest(x: Tensor, forest: Forest) -> Tensor:
+    """Return the leaf that each row of `x`, [batch, columns], reaches in each tree: [batch, trees]."""
+    at = tf.zeros_like(tf.gather(x, [0] * len(forest.roots), axis=1), dtype=tf.int32) + forest.roots
+    features, thresholds = tf.constant(forest.features), tf.constant(forest.thresholds)
+    children = tf.constant(forest.children.reshape(-1))
+    for _ in range(forest.depth):
+        seen = tf.gather(x, tf.gather(features, at), batch_dims=1, axis=1)
+        holds = _compare(forest, seen, tf.cast(tf.gather(thresholds, at), x.dtype), at)
+        at = tf.gather(children, 2 * at + tf.cast(holds, tf.int32))
+    return at
+
+
+def _compare(forest: Forest, seen: Tensor, threshold: Tensor, at: Tensor) -> Tensor:
+    comparisons = (tf.less_equal, tf.less, tf.greater_equal, tf.greater, tf.equal, tf.not_equal)
+    used = sorted({int(mode) for mode in forest.modes if mode >= 0})
+    holds = comparisons[used[0]](seen, threshold) if used else tf.zeros_like(seen, dtype=tf.bool)
+    for mode in used[1:]:
+        holds = tf.where(tf.equal(tf.gather(forest.modes, at), mode), comparisons[mode](seen, threshold), holds)
+    if forest.missing.any():
+        holds = tf.logical_or(holds, tf.logical_and(tf.math.is_nan(seen), tf.gather(forest.missing, at)))
+    return holds
+
+
+def _rows(node: Node) -> Tensor:
+    """Return the input as floats: whole numbers are compared as float32, as ONNX Runtime does."""
+    x = node.tensor(0)
+    return x if x.dtype.is_floating else tf.cast(x, tf.float32)
+
+
+def _aggregate(node: Node, leaves: Array, at: Tensor, trees: int) -> Tensor:
+    """Combine what the leaves give, [nodes, targets], over the trees: [batch, targets] in float64."""
+    how = node.attr("aggregate_function", b"SUM")
+    given = tf.gather(leaves, at)
+    if how == b"MIN":
+        return tf.reduce_min(given, 1)
+    if how == b"MAX":
+        return tf.reduce_max(given, 1)
+    total = tf.reduce_sum(given, 1)
+    return total / trees if how == b"AVERAGE" else total
+
+
+def _leaves(node: Node, place: dict[tuple[int, int], int], kind: str, count: int) -> Array:
+    leaves = np.zeros((len(place), count))
+    keys = zip(node.attr(f"{kind}_treeids", []), node.attr(f"{kind}_nodeids", []), strict=True)
+    weights = _either(node, f"{kind}_weights")
+    for key, target, weight in zip(keys, node.attr(f"{kind}_ids", []), weights, strict=True):
+        leaves[place[key], target] += weight
+    return leaves
+
+
+@lowers("TreeEnsembleRegressor", domain=ML)
+def _regressor(node: Node) -> Tensor:
+    forest, place = _read_forest(node)
+    count = int(node.attr("n_targets", 1))
+    x = _rows(node)
+    leaves = _leaves(node, place, "target", count)
+    total = _aggregate(node, leaves, walk_forest(x, forest), len(forest.roots))
+    base = _either(node, "base_values")
+    if base.size:
+        total = total + base.astype(np.float64)
+    return tf.cast(transform(node, total), x.dtype)
+
+
+@lowers("TreeEnsembleClassifier", domain=ML)
+def _classifier(node: Node) -> Any:
+    forest, place = _read_forest(node)
+    names = labels(node)
+    count = max(len(names), 1)
+    x = _rows(node)
+    leaves = _leaves(node, place, "class", count)
+    scores = _aggregate(node, leaves, walk_forest(x, forest), len(forest.roots))
+    base = _either(node, "base_values").astype(np.float64)
+    given = sorted(set(node.attr("class_ids", [])))
+    weights = _either(node, "class_weights")
+    if count == 2 and len(given) == 1:
+        # Only one class has weights: its score stands for the second class, whichever its id.
+        score = scores[:, given[0] : given[0] + 1] + (base[-1] if base.size else 0.0)
+        won, shown = both_classes(node, score, positive_only=bool((weights >= 0).all()))
+    else:
+        scores = scores + base if base.size else scores
+        won, shown = tf.argmax(scores, 1), transform(node, scores)
+    return tf.gather(names, won), tf.cast(shown, tf.float32)
+
+
+@lowers("TreeEnsemble", domain=ML, since=5)
+def _ensemble(node: Node) -> Tensor:
+    """The newer op: leaves and inner nodes are numbered apart, and modes are numbers."""
+    roots = np.array(node.attr("tree_roots", []), np.int32)
+    modes = np.asarray(node.attr("nodes_modes", np.zeros(0))).astype(np.int32).reshape(-1)
+    if (modes > 5).any():
+        raise node.fail("its trees test for membership in a set (BRANCH_MEMBER)")
+    inner = len(modes)
+    leaf_targets = list(node.attr("leaf_targetids", []))
+    nodes = inner + len(leaf_targets)
+    children = np.repeat(np.arange(nodes, dtype=np.int32)[:, None], 2, axis=1)
+    for column, name in ((0, "false"), (1, "true")):
+        ids = np.array(node.attr(f"nodes_{name}nodeids", []), np.int32)
+        children[:inner, column] = ids + inner * np.array(node.attr(f"nodes_{name}leafs", []), np.int32)
+    splits = np.asarray(node.attr("nodes_splits", np.zeros(0))).reshape(-1)
+    missing = np.array(node.attr("nodes_missing_value_tracks_true", None) or [0] * inner, bool)
+    pad = [(0, nodes - inner)]
+    forest = Forest(
+        features=np.pad(np.array(node.attr("nodes_featureids", []), np.int32), pad),
+        thresholds=np.pad(splits, pad),
+        children=children,
+        modes=np.pad(modes, pad, constant_values=-1),
+        missing=np.pad(missing, pad),
+        roots=roots,
+        depth=_depth(children, roots),
+    )
+    weights = np.asarray(node.attr("leaf_weights", np.zeros(0))).reshape(-1)
+    leaves = np.zeros((nodes, int(node.attr("n_targets", 1))))
+    leaves[inner + np.arange(len(leaf_targets)), leaf_targets] = weights
+    how = (b"AVERAGE", b"SUM", b"MIN", b"MAX")[int(node.attr("aggregate_function", 1))]
+    after = (b"NONE", b"SOFTMAX", b"LOGISTIC", b"SOFTMAX_ZERO", b"PROBIT")[int(node.attr("post_transform", 0))]
+    node = node.having(aggregate_function=how, post_transform=after)
+    total = _aggregate(node, leaves, walk_forest(node.tensor(0), forest), len(roots))
+    return tf.cast(transform(node, total), node.value(0).dtype)

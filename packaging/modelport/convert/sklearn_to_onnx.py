@@ -1,0 +1,272 @@
+"""scikit-learn to ONNX with skl2onnx, with the inputs and outputs that a signature asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from modelport.convert.examples import Array, InputSpec
+from modelport.convert.onnx_names import rename_ends
+from modelport.convert.torch_to_onnx import quiet
+from modelport.errors import ConversionError
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Versions that skl2onnx knows and whose tree ensembles hold float64 thresholds.
+_OPSETS = {"": 18, "ai.onnx.ml": 3}
+
+#: Estimators whose converters write tree ensembles, and the attributes in which those hold floats.
+_TREES = {
+    f"{name}{what}"
+    for name in ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees", "GradientBoosting", "HistGradientBoosting")
+    for what in ("Classifier", "Regressor")
+}
+_DOUBLES = {"nodes_values", "nodes_hitrates", "target_weights", "class_weights", "base_values"}
+
+#: What a signature may ask for -> names that skl2onnx gives it.
+_OUTPUTS = {
+    "label": ("label", "output_label"),
+    "probabilities": ("probabilities", "output_probability"),
+    "prediction": ("variable", "prediction"),
+    "transformed": ("variable", "variable1", "transformed_column", "output"),
+    "decision": ("probabilities", "scores", "output_probability"),
+    "score": ("score_samples",),
+}
+
+
+def export_sklearn(estimator: Any, *, inputs: Sequence[InputSpec], outputs: Sequence[InputSpec]) -> onnx.ModelProto:
+    """Convert a fitted estimator.
+
+    Args:
+        estimator: An estimator or pipeline.
+        inputs: One matrix [batch, features], or one input a column, named as the columns are.
+        outputs: ``label``, ``probabilities``, ``prediction``, ``transformed``, ``decision``, ``score``; under other
+            names they stand in the order in which the estimator gives them.
+
+    Raises:
+        ConversionError: skl2onnx cannot convert it, or it does not give such an output.
+    """
+    problem: Exception | None = None
+    for inside in _plans(estimator, inputs):
+        try:
+            return _export(estimator, inputs, outputs, inside)
+        except ConversionError:
+            raise
+        except Exception as error:  # noqa: BLE001 - its converters raise whatever they come across
+            problem = problem or error
+    first = " ".join(str(problem).split())[:300]
+    raise ConversionError(
+        f"skl2onnx cannot convert {type(estimator).__name__}: {type(problem).__name__}: {first}"
+    ) from problem
+
+
+def _plans(estimator: Any, inputs: Sequence[InputSpec]) -> list[dict[str, str]]:
+    """Return which dtypes of inputs to replace inside the graph, in the order in which to try it.
+
+    skl2onnx knows some estimators in float32 alone, and types some graphs of float64 wrongly. Trees of histogram
+    gradient boosting compare in float64 whatever comes in; rounded, their thresholds would part rows differently.
+    """
+    if "HistGradientBoosting" in _kinds(estimator):
+        return [{"float32": "float64", "float16": "float64"}]
+    return [{}, {"float64": "float32"}] if any(spec.dtype == "float64" for spec in inputs) else [{}]
+
+
+def _kinds(estimator: Any) -> str:
+    """Return the names of all types of an estimator and those inside it."""
+    inner = list(getattr(estimator, "get_params", dict)().values()) + list(getattr(estimator, "estimators_", []))
+    return " ".join([type(estimator).__name__, *(type(e).__name__ for e in inner if hasattr(e, "fit"))])
+
+
+def _export(
+    estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[InputSpec], inside: Mapping[str, str]
+) -> onnx.ModelProto:
+    """Convert, with the dtypes in `inside` replaced by those they are mapped to."""
+    import onnx
+    from skl2onnx import convert_sklearn
+
+    names = _column_names(estimator, inputs)
+    types = [
+        (name, _tensor_type(spec, inside.get(spec.dtype, spec.dtype))) for name, spec in zip(names, inputs, strict=True)
+    ]
+    wanted = [spec.name for spec in outputs]
+    with quiet():
+        model = convert_sklearn(
+            estimator,
+            initial_types=types,
+            options=_options(estimator, wanted),
+            target_opset=_OPSETS,
+            custom_conversion_functions=_plain_converters(),
+        )
+    _choose_outputs(model, estimator, outputs)
+    _adapt_inputs(model, inputs)
+    rename_ends(model.graph, [spec.name for spec in inputs], wanted)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _column_names(estimator: Any, inputs: Sequence[InputSpec]) -> list[str]:
+    """Return the names that skl2onnx must see: a column transformer looks its columns up by them."""
+    known = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+    if len(inputs) > 1 and known and sorted(known) != sorted(spec.name for spec in inputs):
+        raise ConversionError(
+            f"the estimator was fitted on the columns {known}, the signature's inputs are "
+            f"{[spec.name for spec in inputs]}; name the inputs as the columns"
+        )
+    return [spec.name for spec in inputs] if len(inputs) > 1 else ["matrix"]
+
+
+def _tensor_type(spec: InputSpec, dtype: str) -> Any:
+    from skl2onnx.common import data_types
+
+    kinds = {
+        "float32": "FloatTensorType", "float64": "DoubleTensorType", "float16": "Float16TensorType",
+        "int64": "Int64TensorType", "int32": "Int32TensorType", "int16": "Int16TensorType",
+        "int8": "Int8TensorType", "uint8": "UInt8TensorType", "uint16": "UInt16TensorType",
+        "uint32": "UInt32TensorType", "uint64": "UInt64TensorType", "bool": "BooleanTensorType",
+        "string": "StringTensorType",
+    }  # fmt: skip
+    shape = [None, 1] if len(spec.shape) == 1 else list(spec.shape)
+    return getattr(data_types, kinds[dtype])(shape)
+
+
+def _options(estimator: Any, wanted: Sequence[str]) -> dict[int, dict[str, Any]] | None:
+    """Return skl2onnx's options: matrices in place of dictionaries, and margins or scores where they are asked for."""
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+    from skl2onnx.common._registration import get_converter
+
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    name = sklearn_operator_name_map.get(type(last))
+    allowed = (get_converter(name).get_allowed_options() if name is not None else None) or {}
+    options: dict[str, Any] = {"zipmap": False} if "zipmap" in allowed else {}
+    if "decision" in wanted and "raw_scores" in allowed:
+        options["raw_scores"] = True
+    if "score" in wanted and "score_samples" in allowed:
+        options["score_samples"] = True
+    return {id(last): options} if options else None
+
+
+def _plain_converters() -> dict[type, Callable[..., None]]:
+    """Return converters for trees that write what skl2onnx's own find, but in numbers that mean the same.
+
+    Some of its converters hand numpy's numbers on, which onnx refuses, and all round the thresholds of float64 models.
+    """
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+    from skl2onnx.common._registration import get_converter
+    from skl2onnx.common.data_types import DoubleTensorType
+
+    def plain(kind: type) -> Callable[..., None]:
+        convert = get_converter(sklearn_operator_name_map[kind])
+
+        def run(scope: Any, operator: Any, container: Any) -> None:
+            double = isinstance(operator.inputs[0].type, DoubleTensorType)
+            convert(scope, operator, _PlainNumbers(container, double=double))
+
+        return run
+
+    return {kind: plain(kind) for kind in sklearn_operator_name_map if kind.__name__ in _TREES}
+
+
+class _PlainNumbers:
+    """A container that turns numpy's numbers in attributes into Python's on their way in, float64 kept exact."""
+
+    def __init__(self, container: Any, *, double: bool) -> None:
+        self._container = container
+        self._double = double
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *args: Any, **attributes: Any) -> None:
+        """Add a node as the container itself does."""
+        plain: dict[str, Any] = {}
+        for key, value in attributes.items():
+            if key in _DOUBLES and self._double:
+                plain[f"{key}_as_tensor"] = _double_tensor(f"{key}_as_tensor", value)
+                plain["op_version"] = 3
+            elif isinstance(value, list | np.ndarray):
+                plain[key] = [_plain_number(item) for item in value]
+            else:
+                plain.setdefault(key, value)
+        self._container.add_node(*args, **plain)
+
+
+def _plain_number(item: Any) -> Any:
+    item = item.item() if isinstance(item, np.generic) else item
+    return int(item) if isinstance(item, bool) else item
+
+
+def _double_tensor(name: str, values: Sequence[float] | Array) -> Any:
+    """Return thresholds and weights as float64: the attribute of that name without `_as_tensor` would round them."""
+    import onnx
+
+    return onnx.helper.make_tensor(name, onnx.TensorProto.DOUBLE, [len(values)], values)
+
+
+def _choose_outputs(model: Any, estimator: Any, outputs: Sequence[InputSpec]) -> None:
+    """Leave in the graph the outputs that are asked for, in that order, with their dtype and shape."""
+    import onnx
+
+    have = {value.name: value for value in model.graph.output}
+    chosen = []
+    for i, spec in enumerate(outputs):
+        fitting = [name for name in _OUTPUTS.get(spec.name, ()) if name in have]
+        if not fitting and spec.name not in _OUTPUTS and len(outputs) == len(have):
+            fitting = [list(have)[i]]
+        if not fitting:
+            raise ConversionError(
+                f"{type(estimator).__name__} has no output {spec.name!r} in ONNX; it gives {', '.join(have)}"
+            )
+        chosen.append(have[fitting[0]])
+    del model.graph.output[:]
+    for i, (value, spec) in enumerate(zip(chosen, outputs, strict=True)):
+        name = _shaped(model, value, spec, i)
+        model.graph.output.append(onnx.helper.make_tensor_value_info(name, _elem_type(spec), list(spec.shape)))
+
+
+def _elem_type(spec: InputSpec) -> int:
+    import onnx
+
+    if spec.dtype == "string":
+        return int(onnx.TensorProto.STRING)
+    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype)))
+
+
+def _shaped(model: Any, value: Any, spec: InputSpec, number: int) -> str:
+    """Add what turns an output of skl2onnx, mostly [batch, 1] in float32, into what the signature says."""
+    import onnx
+
+    name = value.name
+    if len(spec.shape) == 1:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), f"flat_{number}"))
+        model.graph.node.add(op_type="Reshape", input=[name, f"flat_{number}"], output=[f"flattened_{number}"])
+        name = f"flattened_{number}"
+    # Always cast: the types that skl2onnx declares are not always those that its graph has.
+    model.graph.node.append(onnx.helper.make_node("Cast", [name], [f"cast_{number}"], to=_elem_type(spec)))
+    return f"cast_{number}"
+
+
+def _adapt_inputs(model: Any, inputs: Sequence[InputSpec]) -> None:
+    """Let the graph take what the signature says: vectors where it wants columns, float64 where it wants float32."""
+    import onnx
+
+    for i, (value, spec) in enumerate(zip(model.graph.input, inputs, strict=True)):
+        declared, old = value.type.tensor_type, value.name
+        steps: list[tuple[str, list[str], dict[str, Any]]] = []
+        if len(spec.shape) == 1:
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 1]), f"tall_{i}"))
+            steps.append(("Reshape", [f"tall_{i}"], {}))
+            del declared.shape.dim[1:]
+        if declared.elem_type != _elem_type(spec):
+            steps.append(("Cast", [], {"to": declared.elem_type}))
+            declared.elem_type = _elem_type(spec)
+        if not steps:
+            continue
+        name = f"adapted_{i}_{len(steps)}"
+        for node in model.graph.node:
+            node.input[:] = [name if given == old else given for given in node.input]
+        names = [old, *(f"adapted_{i}_{k + 1}" for k in range(len(steps)))]
+        for k, (op, more, attributes) in reversed(list(enumerate(steps))):
+            model.graph.node.insert(0, onnx.helper.make_node(op, [names[k], *more], [names[k + 1]], **attributes))

@@ -1,0 +1,326 @@
+"""PyTorch models of many kinds, in each of its formats, through ONNX to a SavedModel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modelport.convert.torch_to_onnx import export_torch
+from modelport.errors import ConversionError
+from modelport_runtime.signature import TensorSpec
+
+KINDS = ("state_dict", "exported_program", "torchscript")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model, its signature, and the forms in which it is converted."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    specs: tuple[TensorSpec, ...]
+    outputs: tuple[str, ...]
+    kinds: tuple[str, ...] = KINDS
+    sampled: bool = False
+
+    def inputs(self, batch: int) -> dict[str, Any]:
+        """Return inputs by name; dynamic dimensions other than the batch are of size 9."""
+        generator = np.random.default_rng(batch)
+        made = {}
+        for spec in self.specs:
+            shape = [(batch if axis == 0 else 9) if size is None else size for axis, size in enumerate(spec.shape)]
+            if spec.dtype == "bool":
+                mask = generator.random(shape) < 0.8
+                mask[:, 0] = True
+                made[spec.name] = mask
+            elif spec.dtype == "int64":
+                made[spec.name] = generator.integers(0, 20, shape)
+            else:
+                made[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
+        return made
+
+
+def spec(name: str, dtype: str, *shape: int | None) -> TensorSpec:
+    return TensorSpec(name=name, dtype=dtype, shape=shape)
+
+
+class Convolutional(nn.Module):
+    """Convolution, batch norm and pool on a flat image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(8 * 16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.pool(torch.relu(self.norm(self.conv(x.view(-1, 1, 8, 8)))))
+        return torch.softmax(self.head(x.flatten(1)), -1)
+
+
+class Residual(nn.Module):
+    """A residual block with a stride."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+        )
+        self.one = nn.Conv2d(8, 16, 3, 2, 1)
+        self.two = nn.Conv2d(16, 16, 3, 1, 1)
+        self.side = nn.Conv2d(8, 16, 1, 2)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = torch.relu(self.two(torch.relu(self.one(x))) + self.side(x))
+        return self.head(torch.flatten(self.pool(x), 1))
+
+
+class Recurrent(nn.Module):
+    """Embedding and an LSTM or GRU over a sequence of any length."""
+
+    def __init__(self, layer: nn.Module, width: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 6)
+        self.layer = layer
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        steps, _ = self.layer(self.embed(ids))
+        return self.head(steps[:, -1]), steps
+
+
+class Encoder(nn.Module):
+    """A transformer encoder with a padding mask; gives a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 16)
+        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        hidden = self.encoder(self.embed(ids), src_key_padding_mask=~mask)
+        return {"logits": self.head(hidden.mean(1)), "hidden": hidden}
+
+
+class Several(nn.Module):
+    """Two inputs, three outputs of different types."""
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return a + b, (a * b).sum(-1), a > b
+
+
+class Mixture(nn.Module):
+    """Depthwise, grouped and transposed convolutions, group norm, upsampling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.GELU(), nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.GroupNorm(2, 8), nn.SiLU(),
+            nn.Conv2d(8, 16, 1, groups=2), nn.AvgPool2d(2, 2, 1), nn.ConvTranspose2d(16, 4, 3, 2, 1, 1),
+            nn.LeakyReLU(), nn.Upsample(scale_factor=2, mode="bilinear"),
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
+
+def perceptron(dtype: torch.dtype) -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3), nn.Softmax(-1)).to(dtype)
+
+
+def lstm() -> nn.Module:
+    return Recurrent(nn.LSTM(6, 8, num_layers=2, bidirectional=True, batch_first=True), 16)
+
+
+IDS = spec("ids", "int64", None, None)
+CASES = (
+    Case(
+        name="mlp",
+        make=lambda: perceptron(torch.float32),
+        specs=(spec("in put", "float32", None, 6),),
+        outputs=("/fc/out:0",),
+    ),
+    Case(
+        name="mlp64",
+        make=lambda: perceptron(torch.float64),
+        specs=(spec("input.1", "float64", None, 6),),
+        outputs=("1",),
+        kinds=("state_dict", "torchscript"),
+    ),
+    Case(
+        name="mlp16",
+        make=lambda: perceptron(torch.float16),
+        specs=(spec("x", "float16", None, 6),),
+        outputs=("y",),
+        kinds=("state_dict",),
+    ),
+    Case(name="cnn", make=Convolutional, specs=(spec("pixels", "float32", None, 64),), outputs=("probabilities",)),
+    Case(
+        name="residual",
+        make=Residual,
+        specs=(spec("x", "float32", None, 3, 32, 32),),
+        outputs=("y",),
+        kinds=("state_dict", "torchscript"),
+    ),
+    Case(name="lstm", make=lstm, specs=(IDS,), outputs=("last", "steps"), kinds=("state_dict", "torchscript")),
+    Case(
+        name="gru",
+        make=lambda: Recurrent(nn.GRU(6, 8, batch_first=True), 8),
+        specs=(spec("ids", "int64", None, 7),),
+        outputs=("last", "steps"),
+        kinds=("exported_program", "torchscript"),
+    ),
+    Case(
+        name="encoder",
+        make=Encoder,
+        specs=(IDS, spec("mask", "bool", None, None)),
+        outputs=("hidden", "logits"),
+        kinds=("state_dict", "exported_program"),
+        sampled=True,
+    ),
+    Case(
+        name="several",
+        make=Several,
+        specs=(spec("a", "float32", None, 4), spec("b", "float32", None, 4)),
+        outputs=("sum", "dot", "greater"),
+    ),
+    Case(name="mixture", make=Mixture, specs=(spec("x", "float32", None, 3, 32, 32),), outputs=("y",)),
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a test loads instead of a file."""
+
+    model: Any
+
+    def __call__(self) -> Any:
+        return self.model
+
+
+def in_format(case: Case, kind: str) -> Any:
+    """Return the module as it is, scripted, or as an exported program."""
+    module = case.make().eval()
+    if kind == "torchscript":
+        return torch.jit.script(module)
+    if kind == "exported_program":
+        example = tuple(torch.from_numpy(array) for array in case.inputs(3).values())
+        dynamic = tuple(
+            {axis: torch.export.Dim.AUTO for axis, size in enumerate(spec.shape) if size is None} for spec in case.specs
+        )
+        return torch.export.export(module, example, dynamic_shapes=dynamic)
+    return module
+
+
+PAIRS = [(case, kind) for case in CASES for kind in case.kinds]
+
+
+@pytest.mark.parametrize(("case", "kind"), PAIRS, ids=[f"{case.name}-{kind}" for case, kind in PAIRS])
+def test_saved_model_answers_like_torch(
+    case: Case, kind: str, lower: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    loaded = in_format(case, kind)
+    capfd.readouterr()
+    model = export_torch(
+        Path("model"),
+        format=kind,
+        load=Loaded(loaded),
+        inputs=case.specs,
+        sample=case.inputs(3) if case.sampled else None,
+        output_names=case.outputs,
+    )
+    assert capfd.readouterr() == ("", "")
+    call = lower(model)
+    module = loaded.module() if kind == "exported_program" else loaded
+    for batch in (1, 3, 32):
+        inputs = case.inputs(batch)
+        if kind == "exported_program" and batch == 1:
+            continue  # an exported program itself refuses a batch of one
+        with torch.no_grad():
+            results = module(*[torch.from_numpy(array) for array in inputs.values()])
+        wanted = results if isinstance(results, dict) else dict(zip(case.outputs, _flat(results), strict=True))
+        found = call(inputs)
+        assert set(found) == set(case.outputs)
+        for name, tensor in wanted.items():
+            assert found[name].dtype == tensor.numpy().dtype
+            tolerance = 2e-3 if found[name].dtype == np.float16 else 1e-5
+            np.testing.assert_allclose(found[name], tensor.numpy(), rtol=tolerance, atol=tolerance)
+
+
+def _flat(results: Any) -> list[Any]:
+    return list(results) if isinstance(results, tuple) else [results]
+
+
+class FixedBatch(torch.nn.Module):
+    """Its reshape holds only for the batch that it was traced with."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(3, 4).sum(1)
+
+
+def test_a_dimension_that_the_model_fixes_is_an_error() -> None:
+    spec = TensorSpec(name="x", dtype="float32", shape=(None, 4))
+    with pytest.raises(ConversionError, match=r"model\.pt"):
+        export_torch(
+            Path("model.pt"),
+            format="state_dict",
+            load=FixedBatch,
+            inputs=[spec],
+            sample={"x": np.zeros((3, 4), np.float32)},
+            output_names=["y"],
+        )
+
+
+def test_a_program_of_fixed_batch_is_an_error() -> None:
+    program = torch.export.export(torch.nn.Linear(4, 2), (torch.zeros(3, 4),))
+    spec = TensorSpec(name="x", dtype="float32", shape=(None, 4))
+    with pytest.raises(ConversionError, match=r"dimension 0 of input 'x' is fixed to 3"):
+        export_torch(
+            Path("m.pt2"),
+            format="exported_program",
+            load=Loaded(program),
+            inputs=[spec],
+            sample=None,
+            output_names=["y"],
+        )
+
+
+def test_a_trace_that_froze_the_batch_is_found() -> None:
+    traced = torch.jit.trace(_SizeFreezing(), torch.zeros(3, 4), check_trace=False)
+    spec = TensorSpec(name="x", dtype="float32", shape=(None, 4))
+    with pytest.raises(ConversionError, match=r"m\.pt"):
+        export_torch(
+            Path("m.pt"), format="torchscript", load=Loaded(traced), inputs=[spec], sample=None, output_names=["y"]
+        )
+
+
+class _SizeFreezing(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(int(np.asarray(x.shape)[0]), 2, 2).sum(1)
+
+
+def test_strings_are_refused() -> None:
+    spec = TensorSpec(name="text", dtype="string", shape=(None,))
+    with pytest.raises(ConversionError, match="'text' is of strings"):
+        export_torch(
+            Path("m.pt"),
+            format="state_dict",
+            load=lambda: torch.nn.Linear(1, 1),
+            inputs=[spec],
+            sample=None,
+            output_names=["y"],
+        )
