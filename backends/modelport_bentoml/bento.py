@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelport.artifact import source_date, source_date_epoch, write_files
+from modelport.artifact import scratch, source_date, source_date_epoch, write_files
 from modelport.errors import BuildError
 from modelport.plan import Content, Converted, PlannedFile
 from modelport.run.tool import find_program, run_tool
@@ -85,16 +85,16 @@ def build_bento(artifact: Path, project: tuple[PlannedFile, ...], tag: BentoTag)
         MissingTool: BentoML is not installed.
     """
     bentoml = find_program("bentoml", install=INSTALL)
-    with _scratch() as scratch:
-        write_files(tuple(file for file in project if not _is_weight(file)), scratch / "project")
+    with _scratch() as folder:
+        write_files(tuple(file for file in project if not _is_weight(file)), folder / "project")
         run_tool(
             [bentoml, "build", "--version", tag.version, "--output", "tag"],
-            cwd=scratch / "project",
-            environment=_environment(scratch),
+            cwd=folder / "project",
+            environment=_environment(folder),
             timeout_s=BUILD_TIMEOUT_S,
             what=TOOL,
         )
-        shutil.copytree(scratch / "home" / "bentos", artifact / "home" / "bentos", dirs_exist_ok=True)
+        shutil.copytree(folder / "home" / "bentos", artifact / "home" / "bentos", dirs_exist_ok=True)
     folder = bento_folder(artifact, tag)
     missing = [file.path for file in project if not (folder / "src" / file.path).is_file()]
     if missing:
@@ -149,22 +149,21 @@ def _scratch() -> Iterator[Path]:
     root = Path(tempfile.gettempdir()).resolve()
     if any(part.startswith(".") for part in root.parts):
         raise BuildError(f"{root}: BentoML builds nothing below a folder that begins with a dot; set TMPDIR")
-    with tempfile.TemporaryDirectory(prefix="modelport-bentoml-") as name:
-        scratch = Path(name)
-        program = scratch / "uv"
+    with scratch("modelport-bentoml-") as folder:
+        program = folder / "uv"
         program.write_text("#!/bin/sh\necho 'uv is not used in this build' >&2\nexit 1\n", encoding="ascii")
         program.chmod(0o755)
-        yield scratch
+        yield folder
 
 
-def _environment(scratch: Path) -> dict[str, str | None]:
+def _environment(folder: Path) -> dict[str, str | None]:
     return {
         **QUIET_ENVIRONMENT,
-        "BENTOML_HOME": str(scratch / "home"),
+        "BENTOML_HOME": str(folder / "home"),
         "BENTOML_BUNDLE_LOCAL_BUILD": "false",
         "BENTOML_NO_LOCAL_URL": "1",  # else the path that BentoML was installed from stands in the requirements
-        "PATH": os.pathsep.join((str(scratch), os.environ.get("PATH", os.defpath))),
+        "PATH": os.pathsep.join((str(folder), os.environ.get("PATH", os.defpath))),
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": None,
-        "TMPDIR": str(scratch),
+        "TMPDIR": str(folder),
     }

@@ -15,7 +15,7 @@ from modelport.client.base import Client
 from modelport.errors import MissingTool
 from modelport.model import Model
 from modelport.plan import BuildPlan, Generated, PlannedFile, Port, Readiness, ServicePlan
-from modelport_tfserving.config import METRICS_PATH, render_models
+from modelport_tfserving.config import METRICS_PATH, describe_rest_gap, render_models
 from modelport_tfserving.options import TFServingOptions
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ class TFServingBackend:
                 "metrics": f"http://{settings.url_host}:{rest}{METRICS_PATH}",
             },
         )
+
+    def unable(self, artifact: Artifact) -> Mapping[str, str]:
+        """Name the protocols that cannot carry the model's tensors."""
+        signature = artifact.record["model"]["signature"]
+        reason = describe_rest_gap((tensor["name"], tensor["dtype"]) for side in signature.values() for tensor in side)
+        return {"rest": reason} if reason else {}
 
     def client(self, url: str, **settings: Any) -> Client:
         """Connect over REST or gRPC."""

@@ -117,6 +117,8 @@ def _export_torch(model: Model) -> onnx.ModelProto:
         inputs=[inputs[name] for name in engine.order],
         sample=_example(model),
         output_names=[t.name for t in model.signature.outputs],
+        call=engine.call,
+        positional=engine.positional,
     )
 
 

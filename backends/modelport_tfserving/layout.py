@@ -11,7 +11,7 @@ from modelport.errors import SpecError
 from modelport.plan import BuildPlan, Generated, PlannedFile
 from modelport.samples import load_samples
 from modelport_runtime.checking import check_inputs
-from modelport_tfserving.config import render_batching, render_models, render_monitoring
+from modelport_tfserving.config import describe_rest_gap, render_batching, render_models, render_monitoring
 from modelport_tfserving.conversion import route_for, saved_model
 from modelport_tfserving.options import TFServingOptions, check_labels
 from modelport_tfserving.versions import integer_version
@@ -117,6 +117,11 @@ def _warnings(model: Model) -> Iterator[str]:
             f"serving.max_request_mb: {serving.max_request_mb} MiB holds for gRPC; TensorFlow Serving has no limit on "
             "REST bodies, so set one in the proxy in front of it"
         )
+    gap = describe_rest_gap(
+        (tensor.name, tensor.dtype) for tensor in (*model.signature.inputs, *model.signature.outputs)
+    )
+    if gap:
+        yield gap
     if model.spec.labels:
         yield "labels: TensorFlow Serving's answers hold no class names; they stand in artifact.json"
     if model.spec.environment.requirements is not None:

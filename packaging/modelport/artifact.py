@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from modelport.errors import BuildError, SpecError
 from modelport.plan import Archived, Content, Converted, Copied, Generated, PlannedFile
+from modelport.signals import postponed
 
 FILE_NAME = "artifact.json"
 CHUNK = 2**20
@@ -194,19 +195,47 @@ def write_artifact(
 @contextmanager
 def staging(destination: Path) -> Iterator[Path]:
     """Give an empty folder beside ``destination``, on its file system; it is gone afterwards, whatever happens."""
+    aside: Path | None = None
+    try:
+        with postponed():
+            aside = _make_aside(destination)
+        yield aside
+    except OSError as error:
+        raise BuildError(f"{error.filename or destination}: {_reason(error)}; nothing was changed") from error
+    finally:
+        if aside is not None:
+            with postponed():
+                shutil.rmtree(aside, ignore_errors=True)
+
+
+def _make_aside(destination: Path) -> Path:
     parent = destination.parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(parent)
-        aside = Path(tempfile.mkdtemp(prefix=f".{destination.name}.{os.getpid()}.", dir=parent))
+        return Path(tempfile.mkdtemp(prefix=f".{destination.name}.{os.getpid()}.", dir=parent))
     except OSError as error:
-        raise BuildError(f"{parent}: cannot be written ({error.strerror}); choose another folder with -o") from error
+        raise BuildError(f"{parent}: cannot be written ({error.strerror}); choose another place for it") from error
+
+
+def _reason(error: OSError) -> str:
+    """Say why; `shutil` reports the faults of a whole tree as a list of (source, destination, words)."""
+    faults = error.args[0] if error.args else None
+    return str(faults[0][2]) if isinstance(faults, list) and faults else error.strerror or str(error)
+
+
+@contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """Give an empty temporary folder; it is gone afterwards, whatever happens."""
+    folder: Path | None = None
     try:
-        yield aside
-    except OSError as error:
-        raise BuildError(f"{error.filename or destination}: {error.strerror}; nothing was changed") from error
+        with postponed():
+            folder = Path(tempfile.mkdtemp(prefix=prefix))
+        yield folder
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if folder is not None:
+            with postponed():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def remove_abandoned(parent: Path) -> None:

@@ -98,6 +98,15 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Selective(Protocol):
+    """A backend some of whose protocols cannot carry every model."""
+
+    def unable(self, artifact: Artifact) -> Mapping[str, str]:
+        """Give the protocols that cannot carry this artifact's tensors, each with a sentence that says why."""
+        ...
+
+
 def backend_names() -> tuple[str, ...]:
     """Names of all installed backends, sorted."""
     return tuple(sorted(_registered()))

@@ -36,14 +36,15 @@ def collect_code(reference: str, root: Path, key: str) -> CodeFiles:
     """Find the file of a class and follow its imports; nothing is imported.
 
     Args:
-        reference: ``file.py:Class``, ``folder/file.py:Class``, ``module:Class`` or ``package.module:Class``.
+        reference: ``file.py:Class``, ``folder/file.py:Class``, ``folder/file:Class``, ``module:Class`` or
+            ``package.module:Class``.
         root: Folder of the spec.
         key: The key of the spec that holds the reference, for messages.
 
     Raises:
         SpecError: The file is not there, is no Python, or has no such class.
     """
-    module, _, class_name = reference.rpartition(":")
+    module, class_name = _split(reference)
     folder = code_folder(reference, root)
     main = _locate(module, folder, key)
     files: dict[str, Path] = {}
@@ -75,14 +76,20 @@ def collect_code(reference: str, root: Path, key: str) -> CodeFiles:
 
 def code_folder(reference: str, root: Path) -> Path:
     """Give the folder at which the imports of a class start: its file's own, or the root for ``module:Class``."""
-    module = reference.rpartition(":")[0]
+    module = _split(reference)[0]
     return (root / module).resolve().parent if module.endswith(".py") else root.resolve()
 
 
 def relocate(reference: str) -> str:
     """Give a reference relative to `code_folder`: ``src/net.py:Net`` becomes ``net.py:Net``."""
-    module, _, class_name = reference.rpartition(":")
+    module, class_name = _split(reference)
     return f"{Path(module).name}:{class_name}" if module.endswith(".py") else reference
+
+
+def _split(reference: str) -> tuple[str, str]:
+    """Give the module and the class; a module written as a path is a file: ``src/net:Net`` is ``src/net.py:Net``."""
+    module, _, class_name = reference.rpartition(":")
+    return (f"{module}.py" if "/" in module and not module.endswith(".py") else module), class_name
 
 
 def _locate(module: str, folder: Path, key: str) -> Path:

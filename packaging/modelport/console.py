@@ -21,17 +21,23 @@ PIPE_WIDTH = 120
 @cache
 def stdout() -> Console:
     """Where results go; in colours on a terminal."""
-    from rich.console import Console
-
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=_width(sys.stdout))
+    return _console(sys.stdout)
 
 
 @cache
 def stderr() -> Console:
     """Where progress, warnings and errors go."""
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True, width=_width(sys.stderr))
+    class Pipeable(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704  # rich calls this while it handles the error; its own way is to end with code 1
+
+    return Pipeable(file=stream, highlight=False, soft_wrap=True, width=_width(stream))
 
 
 @contextmanager

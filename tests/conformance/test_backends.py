@@ -3,6 +3,7 @@
 The model is the digits example: real weights, real samples, real servers.
 """
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+import modelport
 from modelport.artifact import changed_files
 from modelport.backend import Backend, ServeSettings, backend_names, load_backend
 from modelport.build import build_artifact, plan_for, resolve
 from modelport.client.base import ClientError, InvalidInput
+from modelport.client.discovery import Conversant
 from modelport.frameworks import reference
 from modelport.run.ports import choose_ports
 from modelport.run.service import running
@@ -223,6 +226,33 @@ def test_many_at_once_get_their_own_answers(served, model, samples):
         with ThreadPoolExecutor(8) as pool:
             for answer, wanted in zip(pool.map(client.predict, requests), right, strict=True):
                 np.testing.assert_allclose(answer["probabilities"], wanted, atol=1e-5, rtol=0, err_msg=protocol)
+
+
+@pytest.mark.server
+def test_connect_finds_out_who_answers(backend, served, model, samples):
+    if not isinstance(backend, Conversant):
+        pytest.skip(f"{backend.name} has no dialect; its clients are made by name")
+    request = samples.request(0, 2)
+    right = reference(model)(request)["probabilities"]
+    for client in served.values():
+        with modelport.connect(client.url) as found:
+            assert found.backend == backend.name
+            assert found.ready()
+            np.testing.assert_allclose(found.predict(request)["probabilities"], right, atol=1e-5)
+        base = "/".join(client.url.split("/")[:3])
+        with modelport.connect(base, model=model.spec.name) as asked:
+            assert asked.backend == backend.name
+            np.testing.assert_allclose(asked.predict(request)["probabilities"], right, atol=1e-5)
+        assert asyncio.run(ask_twice(client.url, request)) == [backend.name, True]
+
+
+async def ask_twice(url, request):
+    client = await modelport.connect_async(url)
+    try:
+        one, two = await asyncio.gather(client.predict(request), client.predict(request))
+        return [client.backend, np.array_equal(one["probabilities"], two["probabilities"])]
+    finally:
+        await client.close()
 
 
 @pytest.mark.server

@@ -24,16 +24,17 @@ class TorchEngine:
     Attributes:
         native: The module, the ScriptModule or the ExportedProgram.
         order: Names of the signature's inputs in the order of forward's arguments.
+        positional: Whether these are forward's first arguments, so that position alone binds them.
     """
 
     def __init__(self, program: Program, description: ModelDescription) -> None:
         names = [t.name for t in description.signature.inputs]
         arguments = program.arguments
         self._module = program.call
-        self._names = names
         self._bound = None if arguments is None else bind_inputs(names, arguments)
         self.native = program.native
         self.order = tuple(names if self._bound is None else self._bound.values())
+        self.positional = self._bound is None or tuple(self._bound) == (arguments or ())[: len(self._bound)]
         self._outputs = tuple(t.name for t in description.signature.outputs)
         self._device = torch.device(description.device)
         for tensor in description.signature.inputs:
@@ -64,12 +65,14 @@ class TorchEngine:
         """Answer checked inputs; see `Engine.run`."""
         with torch.inference_mode():
             # torch.tensor copies: a model that writes into its input must not change the caller's array.
-            tensors = {name: torch.tensor(inputs[name], device=self._device) for name in self._names}
-            if self._bound is None:
-                result = self._module(*tensors.values())
-            else:
-                result = self._module(**{argument: tensors[name] for argument, name in self._bound.items()})
+            result = self.call(*(torch.tensor(inputs[name], device=self._device) for name in self.order))
             return {name: _to_array(name, value) for name, value in bind_outputs(result, self._outputs).items()}
+
+    def call(self, *tensors: torch.Tensor) -> Any:
+        """Run the model on tensors in the order of ``order``; gives what the model returns."""
+        if self._bound is None:
+            return self._module(*tensors)
+        return self._module(**dict(zip(self._bound, tensors, strict=True)))
 
 
 def _to_array(name: str, value: Any) -> Any:
@@ -141,7 +144,10 @@ def _load_state_dict(description: ModelDescription, source: Path, code: Path, de
     try:
         module = load_class(entrypoint, code)()
     except Exception as error:
-        raise ModelError(f"model.entrypoint {entrypoint!r} cannot be made: {type(error).__name__}: {error}") from error
+        hint = "; it is called without arguments, so give each a default" if isinstance(error, TypeError) else ""
+        raise ModelError(
+            f"model.entrypoint {entrypoint!r} cannot be made: {type(error).__name__}: {error}{hint}"
+        ) from error
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

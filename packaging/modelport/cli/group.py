@@ -16,6 +16,9 @@ from modelport._version import VERSION
 from modelport.console import print_error
 from modelport.errors import ModelportError
 
+PROGRAM = "modelport"
+COMPLETION = "_MODELPORT_COMPLETE"  # the variable by which a shell asks for completions
+
 # Exit codes of errors that are not ours; `modelport.errors` has the others.
 USAGE = 2
 SYSTEM = 4
@@ -94,13 +97,17 @@ def run(arguments: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, raise_terminated)
     try:
-        result = group.main(list(arguments), prog_name="modelport", standalone_mode=False)
+        if (wanted := os.environ.get(COMPLETION)) is not None:
+            from click.shell_completion import shell_complete
+
+            return shell_complete(group, {}, PROGRAM, COMPLETION, wanted)
+        # Not `main`, which turns signals into `Abort` and a closed pipe into exit code 1.
+        with group.make_context(PROGRAM, list(arguments)) as context:
+            group.invoke(context)
         sys.stdout.flush()
-    except BrokenPipeError:
-        quit_quietly()
     except EXPECTED as error:
         return report(error)
-    return result if isinstance(result, int) else 0
+    return 0
 
 
 class Terminated(KeyboardInterrupt):
@@ -129,12 +136,14 @@ def report(error: BaseException) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return USAGE
+    abandon_stdout()
+    if isinstance(error, BrokenPipeError):  # whoever read our output has closed it (``modelport plan … | head``)
+        return 0
     where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     print_error(f"{where}{getattr(error, 'strerror', None) or error}")
     return SYSTEM
 
 
-def quit_quietly() -> NoReturn:
-    """End without a message: whoever read our output has closed it (``modelport plan … | head``)."""
+def abandon_stdout() -> None:
+    """Let what was not written yet go nowhere: Python would complain about it once more at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)

@@ -45,14 +45,15 @@ def inspect_model(source: str, entrypoint: str | None, *, trust: bool) -> dict[s
     Raises:
         SpecError: It is no model, or a broken one.
     """
-    from modelport.frameworks import detect_format, framework_of, probe
+    from modelport.frameworks import Probe, detect_format, framework_of, probe
     from modelport.frameworks.merging import render_signature
     from modelport.resolve import collect_files, digest_source
     from modelport.sources import locate_source
 
     path = locate_source(source, Path.cwd())
     kind = detect_format(path)
-    probed = probe(kind, path, entrypoint=entrypoint, trust=trust, load=True)
+    closed = _closed(kind, entrypoint, trust=trust)
+    probed = Probe(notes=(closed,)) if closed else probe(kind, path, entrypoint=entrypoint, trust=trust, load=True)
     files = collect_files(path, kind)
     return {
         "what": "model",
@@ -67,6 +68,15 @@ def inspect_model(source: str, entrypoint: str | None, *, trust: bool) -> dict[s
         "notes": list(probed.notes),
         "yaml": render_signature(probed.inputs, probed.outputs),
     }
+
+
+def _closed(kind: str, entrypoint: str | None, *, trust: bool) -> str | None:
+    """Say why a file is not opened, and what opens it; None where it can be."""
+    if kind == "state_dict" and entrypoint is None:
+        return "a state dict holds weights only; --entrypoint MODULE:CLASS names the class that they belong to"
+    if kind in {"joblib", "pickle"} and not trust:
+        return f"a {kind} file runs code when it is read, so it was not; --trust reads it"
+    return None
 
 
 def inspect_spec(path: Path) -> dict[str, Any]:

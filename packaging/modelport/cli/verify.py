@@ -105,5 +105,7 @@ def _show(rows: list[Row], exam: Exam, model: Model, *, as_json: bool) -> None:
         console.print(f"accuracy of {framework} itself on these samples: {100 * exam.accuracy:.2f} %")
     console.print(f"tolerance: {exam.tolerance.atol:g} + {exam.tolerance.rtol:g} * |right value|")
     for row in rows:
+        if row.skipped:
+            console.print(f"{row.backend} {row.protocol}: {row.skipped}", markup=False, style="yellow")
         for fault in row.faults:
             console.print(f"{row.backend} {row.protocol}: {fault}", markup=False, style="red")

@@ -51,8 +51,12 @@ def find_example(inputs: Sequence[InputSpec], sample: Mapping[str, Array] | None
             problem = problem or error
         else:
             return example
+    # The last line is what went wrong; TorchScript tells the whole way there before it.
+    reason = (str(problem).strip().splitlines() or [""])[-1]
+    made = "inputs made from its signature" if sample is None else "the spec's samples"
     raise ConversionError(
-        f"the model does not run on inputs made from its signature ({problem}); give the spec real samples"
+        f"the model does not run on {made} ({type(problem).__name__}: {reason}); "
+        "give samples and a signature that the model takes"
     ) from problem
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +32,7 @@ _DOUBLES = {"nodes_values", "nodes_hitrates", "target_weights", "class_weights",
 _OUTPUTS = {
     "label": ("label", "output_label"),
     "probabilities": ("probabilities", "output_probability"),
-    "prediction": ("variable", "prediction"),
+    "prediction": ("variable", "prediction", "GPmean"),
     "transformed": ("variable", "variable1", "transformed_column", "output"),
     "decision": ("probabilities", "scores", "output_probability"),
     "score": ("score_samples",),
@@ -50,9 +52,9 @@ def export_sklearn(estimator: Any, *, inputs: Sequence[InputSpec], outputs: Sequ
         ConversionError: skl2onnx cannot convert it, or it does not give such an output.
     """
     problem: Exception | None = None
-    for inside in _plans(estimator, inputs):
+    for plan in _plans(estimator, inputs):
         try:
-            return _export(estimator, inputs, outputs, inside)
+            return _export(estimator, inputs, outputs, plan)
         except ConversionError:
             raise
         except Exception as error:  # noqa: BLE001 - its converters raise whatever they come across
@@ -63,15 +65,37 @@ def export_sklearn(estimator: Any, *, inputs: Sequence[InputSpec], outputs: Sequ
     ) from problem
 
 
-def _plans(estimator: Any, inputs: Sequence[InputSpec]) -> list[dict[str, str]]:
-    """Return which dtypes of inputs to replace inside the graph, in the order in which to try it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """One way to show a signature's inputs to skl2onnx.
+
+    Attributes:
+        inside: Dtypes of inputs that are replaced inside the graph, and by which.
+        joined: Columns are put together into one matrix, of numpy's common dtype for them.
+    """
+
+    inside: Mapping[str, str] = field(default_factory=dict)
+    joined: bool = False
+
+
+def _plans(estimator: Any, inputs: Sequence[InputSpec]) -> list[_Plan]:
+    """Return the ways to try, in that order.
 
     skl2onnx knows some estimators in float32 alone, and types some graphs of float64 wrongly. Trees of histogram
     gradient boosting compare in float64 whatever comes in; rounded, their thresholds would part rows differently.
+    It does not bring columns to one dtype as numpy does, and few estimators take columns in place of a matrix.
     """
+    dtypes = {spec.dtype for spec in inputs}
+    numbers = {dtype for dtype in dtypes if dtype not in {"string", "bool"}}
+    whole = [False, True] if len(inputs) > 1 and "string" not in dtypes else [False]
     if "HistGradientBoosting" in _kinds(estimator):
-        return [{"float32": "float64", "float16": "float64"}]
-    return [{}, {"float64": "float32"}] if any(spec.dtype == "float64" for spec in inputs) else [{}]
+        return [_Plan(inside={"float32": "float64", "float16": "float64"}, joined=joined) for joined in whole]
+    changes: list[dict[str, str]] = [{}]
+    if len(inputs) > 1 and len(numbers) > 1:
+        changes.append(dict.fromkeys(sorted(numbers - {"float64"}), "float64"))
+    if "float64" in dtypes:
+        changes.append({"float64": "float32"})
+    return [_Plan(inside=inside, joined=joined) for inside in changes for joined in whole]
 
 
 def _kinds(estimator: Any) -> str:
@@ -80,17 +104,19 @@ def _kinds(estimator: Any) -> str:
     return " ".join([type(estimator).__name__, *(type(e).__name__ for e in inner if hasattr(e, "fit"))])
 
 
-def _export(
-    estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[InputSpec], inside: Mapping[str, str]
-) -> onnx.ModelProto:
-    """Convert, with the dtypes in `inside` replaced by those they are mapped to."""
+def _export(estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[InputSpec], plan: _Plan) -> onnx.ModelProto:
+    """Convert as planned."""
     import onnx
     from skl2onnx import convert_sklearn
 
     names = _column_names(estimator, inputs)
-    types = [
-        (name, _tensor_type(spec, inside.get(spec.dtype, spec.dtype))) for name, spec in zip(names, inputs, strict=True)
-    ]
+    dtypes = [plan.inside.get(spec.dtype, spec.dtype) for spec in inputs]
+    if plan.joined:
+        common = str(np.result_type(*map(np.dtype, dtypes)))
+        types = [("matrix", _tensor_type([None, len(inputs)], common))]
+    else:
+        shapes = [[None, 1] if len(spec.shape) == 1 else list(spec.shape) for spec in inputs]
+        types = [(n, _tensor_type(shape, dtype)) for n, shape, dtype in zip(names, shapes, dtypes, strict=True)]
     wanted = [spec.name for spec in outputs]
     with quiet():
         model = convert_sklearn(
@@ -98,9 +124,11 @@ def _export(
             initial_types=types,
             options=_options(estimator, wanted),
             target_opset=_OPSETS,
-            custom_conversion_functions=_plain_converters(),
+            custom_conversion_functions=_own_converters(),
         )
     _choose_outputs(model, estimator, outputs)
+    if plan.joined:
+        _join_columns(model, inputs, [names.index(name) for name in _known_columns(estimator) or names])
     _adapt_inputs(model, inputs)
     rename_ends(model.graph, [spec.name for spec in inputs], wanted)
     onnx.checker.check_model(model, full_check=True)
@@ -109,7 +137,7 @@ def _export(
 
 def _column_names(estimator: Any, inputs: Sequence[InputSpec]) -> list[str]:
     """Return the names that skl2onnx must see: a column transformer looks its columns up by them."""
-    known = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+    known = _known_columns(estimator)
     if len(inputs) > 1 and known and sorted(known) != sorted(spec.name for spec in inputs):
         raise ConversionError(
             f"the estimator was fitted on the columns {known}, the signature's inputs are "
@@ -118,7 +146,11 @@ def _column_names(estimator: Any, inputs: Sequence[InputSpec]) -> list[str]:
     return [spec.name for spec in inputs] if len(inputs) > 1 else ["matrix"]
 
 
-def _tensor_type(spec: InputSpec, dtype: str) -> Any:
+def _known_columns(estimator: Any) -> list[str]:
+    return [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+
+
+def _tensor_type(shape: Sequence[int | None], dtype: str) -> Any:
     from skl2onnx.common import data_types
 
     kinds = {
@@ -128,8 +160,7 @@ def _tensor_type(spec: InputSpec, dtype: str) -> Any:
         "uint32": "UInt32TensorType", "uint64": "UInt64TensorType", "bool": "BooleanTensorType",
         "string": "StringTensorType",
     }  # fmt: skip
-    shape = [None, 1] if len(spec.shape) == 1 else list(spec.shape)
-    return getattr(data_types, kinds[dtype])(shape)
+    return getattr(data_types, kinds[dtype])(list(shape))
 
 
 def _options(estimator: Any, wanted: Sequence[str]) -> dict[int, dict[str, Any]] | None:
@@ -146,6 +177,25 @@ def _options(estimator: Any, wanted: Sequence[str]) -> dict[int, dict[str, Any]]
     if "score" in wanted and "score_samples" in allowed:
         options["score_samples"] = True
     return {id(last): options} if options else None
+
+
+def _own_converters() -> dict[type, Callable[..., None]]:
+    """Return converters that lead skl2onnx's own around what they cannot do."""
+    return {**_plain_converters(), **_voting_converters()}
+
+
+def _voting_converters() -> dict[type, Callable[..., None]]:
+    """Return converters for voting classifiers that do not stumble over how `transform`, which is not served, looks."""
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+    from skl2onnx.common._registration import get_converter
+    from sklearn.ensemble import VotingClassifier
+
+    def run(scope: Any, operator: Any, container: Any) -> None:
+        operator.raw_operator = copy.copy(operator.raw_operator)
+        operator.raw_operator.flatten_transform = False
+        get_converter(sklearn_operator_name_map[VotingClassifier])(scope, operator, container)
+
+    return {VotingClassifier: run}
 
 
 def _plain_converters() -> dict[type, Callable[..., None]]:
@@ -210,7 +260,7 @@ def _choose_outputs(model: Any, estimator: Any, outputs: Sequence[InputSpec]) ->
     import onnx
 
     have = {value.name: value for value in model.graph.output}
-    chosen = []
+    chosen: list[onnx.ValueInfoProto] = []
     for i, spec in enumerate(outputs):
         fitting = [name for name in _OUTPUTS.get(spec.name, ()) if name in have]
         if not fitting and spec.name not in _OUTPUTS and len(outputs) == len(have):
@@ -218,6 +268,12 @@ def _choose_outputs(model: Any, estimator: Any, outputs: Sequence[InputSpec]) ->
         if not fitting:
             raise ConversionError(
                 f"{type(estimator).__name__} has no output {spec.name!r} in ONNX; it gives {', '.join(have)}"
+            )
+        if have[fitting[0]] in chosen:
+            raise ConversionError(
+                f"{spec.name!r} and {outputs[chosen.index(have[fitting[0]])].name!r} are one output of "
+                f"{type(estimator).__name__} in ONNX, which holds one or the other; leave one of them out of "
+                "signature.outputs, or serve the model with --backend bentoml or torchserve"
             )
         chosen.append(have[fitting[0]])
     del model.graph.output[:]
@@ -239,13 +295,32 @@ def _shaped(model: Any, value: Any, spec: InputSpec, number: int) -> str:
     import onnx
 
     name = value.name
-    if len(spec.shape) == 1:
+    if spec.name == "decision" and len(spec.shape) == 1 and len(value.type.tensor_type.shape.dim) != 1:
+        # Of two classes both have a score here, and scikit-learn gives the second one's.
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(-1), f"last_{number}"))
+        model.graph.node.add(op_type="Gather", input=[name, f"last_{number}"], output=[f"picked_{number}"])
+        model.graph.node[-1].attribute.append(onnx.helper.make_attribute("axis", 1))
+        name = f"picked_{number}"
+    elif len(spec.shape) == 1:
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), f"flat_{number}"))
         model.graph.node.add(op_type="Reshape", input=[name, f"flat_{number}"], output=[f"flattened_{number}"])
         name = f"flattened_{number}"
     # Always cast: the types that skl2onnx declares are not always those that its graph has.
     model.graph.node.append(onnx.helper.make_node("Cast", [name], [f"cast_{number}"], to=_elem_type(spec)))
     return f"cast_{number}"
+
+
+def _join_columns(model: Any, inputs: Sequence[InputSpec], order: Sequence[int]) -> None:
+    """Put an input a column in place of the graph's matrix, joined in the order in which the estimator has them."""
+    import onnx
+
+    matrix = model.graph.input[0]
+    dtype = matrix.type.tensor_type.elem_type
+    columns = [onnx.helper.make_tensor_value_info(f"column_{i}", dtype, [None, 1]) for i in range(len(inputs))]
+    model.graph.input.pop()
+    model.graph.input.extend(columns)
+    taken = [columns[i].name for i in order]
+    model.graph.node.insert(0, onnx.helper.make_node("Concat", taken, [matrix.name], axis=1))
 
 
 def _adapt_inputs(model: Any, inputs: Sequence[InputSpec]) -> None:

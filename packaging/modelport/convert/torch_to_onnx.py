@@ -22,6 +22,7 @@ import numpy as np
 from modelport.convert.examples import Array, InputSpec, find_example, other_examples
 from modelport.convert.onnx_names import rename_ends
 from modelport.errors import ConversionError, ModelportError
+from modelport_runtime.engines.binding import bind_outputs
 
 if TYPE_CHECKING:
     import onnx
@@ -38,6 +39,8 @@ def export_torch(
     inputs: Sequence[InputSpec],
     sample: Mapping[str, Array] | None,
     output_names: Sequence[str],
+    call: Callable[..., Any] | None = None,
+    positional: bool = True,
 ) -> onnx.ModelProto:
     """Export a PyTorch model to ONNX, with the given names at its ends and dynamic dimensions kept dynamic.
 
@@ -48,7 +51,9 @@ def export_torch(
         inputs: Name, dtype and shape (None for a dynamic dimension) of each positional argument, in order.
         sample: Real inputs by name, if there are any: sizes and values that the model surely takes.
         output_names: A name for each output tensor, in the order in which the model gives them. Where it gives a
-            dictionary with these very keys, the keys count, not the order.
+            dictionary (or a dataclass, a named tuple) with these very keys, the keys count, not the order.
+        call: Runs the model on tensors in the order of ``inputs``, where calling it by position does not.
+        positional: Whether ``inputs`` are the first of the model's arguments, so that position alone binds them.
 
     Raises:
         ConversionError: PyTorch cannot export the model, a dimension that must be dynamic is fixed in it, or ONNX
@@ -60,20 +65,23 @@ def export_torch(
         try:
             loaded = load()
             module = loaded.module() if format == "exported_program" else loaded.cpu().eval()
-            run = _runner(module)
+            call = call or module
+            run = _runner(call, output_names)
             example = find_example(inputs, sample, run)
             arguments = tuple(torch.from_numpy(array) for array in example)
             if format == "exported_program":
                 model = _export_program(loaded)
+                names = _names_of_leaves(call, arguments, output_names)
             elif format == "torchscript":
+                _refuse_gaps(path, positional=positional)
                 model = _export_script(module, arguments, inputs)
+                names = _names_of_leaves(call, arguments, output_names)
             else:
-                model = _export_module(module, arguments, inputs)
+                model, names = _export_state_dict(module, call, arguments, inputs, output_names, positional=positional)
         except ModelportError:
             raise
         except Exception as error:
             raise ConversionError(f"{path}: PyTorch cannot export this model to ONNX: {_first(error)}") from error
-        names = _output_names(module, arguments, output_names)
         if len(names) != len(model.graph.output) or len(inputs) != len(model.graph.input):
             raise ConversionError(
                 f"{path}: the exported model has {len(model.graph.input)} inputs and {len(model.graph.output)} "
@@ -81,7 +89,7 @@ def export_torch(
             )
         rename_ends(model.graph, [spec.name for spec in inputs], names)
         _check_dimensions(path, model, inputs)
-        _prove(path, model, run, [example, *other_examples(inputs, example, run)])
+        _prove(path, model, run, [example, *other_examples(inputs, example, run)], output_names)
     return model
 
 
@@ -124,20 +132,60 @@ def _dynamic_axes(spec: InputSpec) -> list[int]:
     return [axis for axis, size in enumerate(spec.shape) if size is None]
 
 
-def _export_module(module: Any, arguments: tuple[Any, ...], inputs: Sequence[InputSpec]) -> Any:
+def _export_state_dict(
+    module: Any,
+    call: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    inputs: Sequence[InputSpec],
+    names: Sequence[str],
+    *,
+    positional: bool,
+) -> tuple[Any, list[str]]:
+    """Export a module behind a forward that takes and gives just the signature's tensors, in its order."""
     import torch
 
-    dynamic = tuple(dict.fromkeys(_dynamic_axes(spec), torch.export.Dim.DYNAMIC) for spec in inputs)
+    class Bound(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module  # registered, so that its weights are the program's
+
+        def forward(self, *tensors: Any) -> tuple[Any, ...]:
+            return tuple(bind_outputs(call(*tensors), names).values())
+
     try:
-        with torch.no_grad():
-            program = torch.export.export(module, arguments, dynamic_shapes=dynamic, strict=False)
-        return _export_program(program)
-    except Exception as first:  # noqa: BLE001 - the exporter raises many types
+        return _export_module(Bound(), arguments, inputs, together=True), list(names)
+    except Exception as first:
         # torch.export unrolls an LSTM over time, and follows no branches on data: TorchScript does better there.
+        if not positional:
+            raise
         try:
-            return _export_graph(torch.jit.script(module), arguments, inputs)
+            model = _export_graph(torch.jit.script(module), arguments, inputs)
+            return model, _names_of_leaves(call, arguments, names)
         except Exception:  # noqa: BLE001 - as above
             raise first from None
+
+
+def _export_module(
+    module: Any, arguments: tuple[Any, ...], inputs: Sequence[InputSpec], *, together: bool = False
+) -> Any:
+    """Trace and export a module whose forward takes the inputs one by one, or ``together`` as ``*tensors``."""
+    import torch
+
+    dynamic: Any = tuple(dict.fromkeys(_dynamic_axes(spec), torch.export.Dim.DYNAMIC) for spec in inputs)
+    with torch.no_grad():
+        program = torch.export.export(
+            module, arguments, dynamic_shapes=(dynamic,) if together else dynamic, strict=False
+        )
+    return _export_program(program)
+
+
+def _refuse_gaps(path: Path, *, positional: bool) -> None:
+    """Refuse what the exporter of TorchScript, which binds by position, would bind wrongly."""
+    if not positional:
+        raise ConversionError(
+            f"{path}: the signature leaves out an optional argument that stands before another of its inputs, and "
+            "TorchScript is exported by position; name all arguments up to the last, or save with torch.export.save"
+        )
 
 
 def _export_program(program: Any) -> Any:
@@ -177,27 +225,43 @@ def _export_graph(module: Any, arguments: tuple[Any, ...], inputs: Sequence[Inpu
     return onnx.load_from_string(buffer.getvalue())
 
 
-def _runner(module: Any) -> Callable[[Sequence[Array]], list[Array]]:
-    """Return a function that runs the module on arrays and gives its outputs, flattened, as arrays."""
+def _runner(call: Callable[..., Any], names: Sequence[str]) -> Callable[[Sequence[Array]], list[Array]]:
+    """Return a function that runs the model on arrays and gives its outputs as arrays, in the order of ``names``."""
     import torch
 
     def run(arrays: Sequence[Array]) -> list[Array]:
         with torch.no_grad():
-            results = module(*[torch.from_numpy(np.ascontiguousarray(array)) for array in arrays])
-        leaves = torch.utils._pytree.tree_leaves(results)  # noqa: SLF001 - the order that the exporter uses
-        return [leaf.numpy() if hasattr(leaf, "numpy") else np.asarray(leaf) for leaf in leaves if leaf is not None]
+            # Copies: a model may write into its inputs.
+            results = bind_outputs(call(*[torch.tensor(array) for array in arrays]), names)
+        return [_to_array(value) for value in results.values()]
 
     return run
 
 
-def _output_names(module: Any, arguments: tuple[Any, ...], given: Sequence[str]) -> list[str]:
+def _to_array(value: Any) -> Array:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return np.asarray(value)
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
+def _names_of_leaves(call: Callable[..., Any], arguments: tuple[Any, ...], given: Sequence[str]) -> list[str]:
+    """Give the outputs' names in the order in which the exporters flatten them."""
     import torch
 
     with torch.no_grad():
-        results = module(*arguments)
-    if isinstance(results, Mapping) and set(results) == set(given):
-        return [str(key) for key in results]
-    return list(given)
+        results = call(*[argument.clone() for argument in arguments])
+    left = dict(bind_outputs(results, given))
+    leaves = [leaf for leaf in torch.utils._pytree.tree_leaves(results) if leaf is not None]  # noqa: SLF001 - their order
+    names = []
+    for leaf in leaves:
+        name = next((name for name, value in left.items() if value is leaf), None)
+        if name is None:  # nested outputs
+            return list(given)
+        names.append(name)
+        del left[name]
+    return names
 
 
 def _check_dimensions(path: Path, model: Any, inputs: Sequence[InputSpec]) -> None:
@@ -212,29 +276,49 @@ def _check_dimensions(path: Path, model: Any, inputs: Sequence[InputSpec]) -> No
                 )
 
 
-def _prove(path: Path, model: Any, run: Callable[[Sequence[Array]], list[Array]], examples: list[list[Array]]) -> None:
+def _prove(
+    path: Path,
+    model: Any,
+    run: Callable[[Sequence[Array]], list[Array]],
+    examples: list[list[Array]],
+    outputs: Sequence[str],
+) -> None:
     """Compare ONNX Runtime with the module, at other sizes too: a frozen size shows there and nowhere else."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
-    )
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise ConversionError(
+            f"{path}: exported to ONNX, ONNX Runtime does not take the model, so that its answers cannot be compared: "
+            f"{_first(error)}; a model in bfloat16 or float16 is taken after model.float()"
+        ) from error
     names = [value.name for value in model.graph.input]
     for example in examples:
         sizes = ", ".join(str(list(array.shape)) for array in example)
         try:
-            found = session.run(None, dict(zip(names, example, strict=True)))
+            found = session.run(list(outputs), dict(zip(names, example, strict=True)))
         except Exception as error:
             raise ConversionError(
                 f"{path}: exported to ONNX, the model does not take inputs of shape {sizes}: {_first(error)}"
             ) from error
-        for name, mine, theirs in zip(session.get_outputs(), found, run(example), strict=True):
-            if mine.shape != theirs.shape or not np.allclose(mine, theirs, rtol=1e-2, atol=1e-3, equal_nan=True):
+        for name, mine, theirs in zip(outputs, found, run(example), strict=True):
+            if not _alike(mine, theirs):
                 raise ConversionError(
-                    f"{path}: exported to ONNX, output {name.name!r} differs from PyTorch's for inputs of shape {sizes}"
+                    f"{path}: exported to ONNX, output {name!r} differs from PyTorch's for inputs of shape {sizes}"
                 )
+
+
+def _alike(mine: Array, theirs: Array) -> bool:
+    """Compare loosely, and not at all where PyTorch gives NaN: ONNX Runtime's own kernels may drop it."""
+    if mine.shape != theirs.shape:
+        return False
+    known = ~np.isnan(theirs) if theirs.dtype.kind == "f" else np.ones(theirs.shape, bool)
+    return bool(np.allclose(mine[known], theirs[known], rtol=1e-2, atol=1e-3))
 
 
 def _first(error: Exception) -> str:

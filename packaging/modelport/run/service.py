@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +20,7 @@ from modelport.plan import Generated, PlannedFile, ServicePlan
 from modelport.run.family import MARK, Family
 from modelport.run.ports import check_ports
 from modelport.run.tool import LAST_LINES, merged_environment
+from modelport.signals import postponed
 
 STATE = "{state}"
 POLL_S = 0.1
@@ -104,23 +105,24 @@ def running(plan: ServicePlan, host: str, *, log: Callable[[str], None] | None =
         MissingTool: The program is not there.
     """
     check_ports((port.number for port in plan.ports), host)
-    state = Path(tempfile.mkdtemp(prefix=f"modelport-{plan.backend}-"))
+    ending = ExitStack()
     try:
-        write_files(tuple(_placed(file, state) for file in plan.files), state)
-        process = _start(plan, state)
-        family = Family(session=process.pid, mark=str(state))
-        lines: deque[str] = deque(maxlen=500)
-        assert process.stdout is not None  # noqa: S101  # tells the type checker what PIPE means
-        pump = threading.Thread(target=_pump, args=(process.stdout, lines, log), daemon=True)
-        pump.start()
-        try:
-            yield LocalService(plan, process, family, lines)
-        finally:
-            with _undisturbed():
-                _end(process, family, plan.grace_s)
-            pump.join(timeout=5)
+        with postponed():
+            state = Path(tempfile.mkdtemp(prefix=f"modelport-{plan.backend}-"))
+            ending.callback(shutil.rmtree, state, ignore_errors=True)
+            write_files(tuple(_placed(file, state) for file in plan.files), state)
+            process = _start(plan, state)
+            family = Family(session=process.pid, mark=str(state))
+            lines: deque[str] = deque(maxlen=500)
+            assert process.stdout is not None  # noqa: S101  # tells the type checker what PIPE means
+            pump = threading.Thread(target=_pump, args=(process.stdout, lines, log), daemon=True)
+            pump.start()
+            ending.callback(pump.join, timeout=5)
+            ending.callback(_end, process, family, plan.grace_s)
+        yield LocalService(plan, process, family, lines)
     finally:
-        shutil.rmtree(state, ignore_errors=True)
+        with postponed():
+            ending.close()
 
 
 def _start(plan: ServicePlan, state: Path) -> subprocess.Popen[bytes]:
@@ -174,17 +176,3 @@ def _end(process: subprocess.Popen[bytes], family: Family, grace_s: float) -> No
         if time.monotonic() > deadline + grace_s:
             raise ServerFailed(f"processes {family.processes()} of the server could not be ended; end them by hand")
         time.sleep(POLL_S)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no second Ctrl-C break off the ending of a server: it is bounded in time anyhow."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelport.errors import BuildError, MissingTool
+from modelport.signals import postponed
 
 LAST_LINES = 15
 
@@ -58,26 +59,28 @@ def run_tool(
         BuildError: It failed or took too long; the message has its last lines.
         MissingTool: There is no such program.
     """
+    process: subprocess.Popen[bytes] | None = None
     try:
-        process = subprocess.Popen(  # noqa: S603  # the command comes from a plan, never from a shell string
-            command,
-            cwd=cwd,
-            env=merged_environment(environment or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with postponed():
+            process = subprocess.Popen(  # noqa: S603  # the command comes from a plan, never from a shell string
+                command,
+                cwd=cwd,
+                env=merged_environment(environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        output, _ = process.communicate(timeout=timeout_s)
     except FileNotFoundError as error:
         raise MissingTool(f"{what}: the program {command[0]!r} is not installed here") from error
-    try:
-        output, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise BuildError(f"{what}: took longer than {timeout_s:.0f} s and was ended") from error
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with postponed():
+            if process is not None and process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     text = output.decode("utf-8", "replace")
     if process.returncode != 0:
         raise BuildError(f"{what}: failed with exit code {process.returncode}. Its last lines:\n{last_lines(text)}")

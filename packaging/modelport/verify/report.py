@@ -44,9 +44,15 @@ def report_as_table(rows: Sequence[Row], title: str) -> Table:
             _share(row.argmax),
             _share(row.accuracy),
             "-" if row.median_ms is None else f"{row.median_ms:.1f}",
-            "[green]agrees[/green]" if row.passed else "[bold red]FAILS[/bold red]",
+            _verdict(row),
         )
     return table
+
+
+def _verdict(row: Row) -> str:
+    if not row.passed:
+        return "[bold red]FAILS[/bold red]"
+    return "[yellow]skipped[/yellow]" if row.skipped else "[green]agrees[/green]"
 
 
 def _small(value: float | None) -> str:

@@ -6,13 +6,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from modelport.artifact import Artifact, changed_files
-from modelport.backend import Backend, ServeSettings
+from modelport.backend import Backend, Selective, ServeSettings
 from modelport.client.base import Client, ClientError
 from modelport.console import muted
 from modelport.errors import ServerFailed, SpecError
@@ -22,7 +22,7 @@ from modelport.run.service import running
 from modelport.samples import Samples, load_samples
 from modelport.verify.compare import Tensors, accuracy, argmax_agreement, compare, join
 
-ALONE = 32  # so many samples are sent one by one, for the latency; the rest in batches of at most
+ALONE = 32  # at most so many samples, and half of them, are sent one by one, for the latency; the rest in batches of
 BATCH = 32
 
 
@@ -73,6 +73,7 @@ class Row:
         argmax: Share of rows whose highest score stands in the same place.
         accuracy: Share of rows that are right, where labels are there.
         median_ms: Median time of a request with one sample, in milliseconds.
+        skipped: Why this protocol was not asked: it cannot carry the model's tensors. Empty when it was.
         faults: Why it failed; empty when it passed.
     """
 
@@ -85,6 +86,7 @@ class Row:
     argmax: float | None = None
     accuracy: float | None = None
     median_ms: float | None = None
+    skipped: str = ""
     faults: tuple[str, ...] = field(default=())
 
     @property
@@ -116,12 +118,10 @@ def prepare(model: Model, tolerance: Tolerance) -> Exam:
 
 
 def _spans(samples: Samples, batch: int) -> Iterator[tuple[int, int]]:
-    alone = min(ALONE, samples.count)
+    # Half at most: a model that only takes single rows would pass on few samples.
+    alone = min(ALONE, (samples.count + 1) // 2) if samples.rows else samples.count
     yield from ((i, i + 1) for i in range(alone))
-    if samples.rows:
-        yield from ((i, min(i + batch, samples.count)) for i in range(alone, samples.count, batch))
-    else:
-        yield from ((i, i + 1) for i in range(alone, samples.count))
+    yield from ((i, min(i + batch, samples.count)) for i in range(alone, samples.count, batch))
 
 
 def examine_artifact(
@@ -141,22 +141,21 @@ def examine_artifact(
     )
     settings = ServeSettings(ports=choose_ports(dict.fromkeys(backend.default_ports, 0), "127.0.0.1"))
     plan = backend.service(artifact, settings)
+    skipped = backend.unable(artifact) if isinstance(backend, Selective) else {}
+    blank = {name: Row(backend=backend.name, protocol=name, server=plan.server) for name in backend.protocols}
     try:
         note(f"{backend.name}: starting {plan.server}")
         with running(plan, settings.host, log=log) as service:
-            clients = {protocol: backend.client(plan.endpoints[protocol]) for protocol in backend.protocols}
+            clients = {name: backend.client(plan.endpoints[name]) for name in blank if name not in skipped}
             service.wait_ready(lambda: all(client.ready() for client in clients.values()))
-            rows = []
+            rows = [replace(blank[name], skipped=reason) for name, reason in skipped.items()]
             for protocol, client in clients.items():
                 note(f"{backend.name}: {exam.samples.count} samples over {protocol}")
                 with closing(client):
-                    rows.append(examine(client, exam, Row(backend=backend.name, protocol=protocol, server=plan.server)))
+                    rows.append(examine(client, exam, blank[protocol]))
                 service.check_alive()
     except ServerFailed as error:
-        rows = [
-            Row(backend=backend.name, protocol=protocol, server=plan.server, faults=(str(error),))
-            for protocol in backend.protocols
-        ]
+        rows = [replace(row, faults=(str(error),)) for row in blank.values()]
     return [_with_faults(row, tampered) for row in rows]
 
 
@@ -187,9 +186,11 @@ def _measured(row: Row, answers: list[Tensors], times: list[float], exam: Exam) 
         "median_ms": statistics.median(times) * 1000 if times else None,
     }
     if not faults:
-        together = join(answers)
+        right = join(exam.right)
+        joined = join(answers)
+        together = {name: joined[name] for name in right}  # servers give outputs in an order of their own
         truth = exam.samples.labels
-        values["argmax"] = argmax_agreement(together, join(exam.right))
+        values["argmax"] = argmax_agreement(together, right)
         values["accuracy"] = None if truth is None else accuracy(together, truth, exam.names)
     return Row(backend=row.backend, protocol=row.protocol, server=row.server, faults=faults, **values)
 
@@ -211,6 +212,4 @@ def _part(samples: Samples, value: np.ndarray[Any, Any], start: int, stop: int) 
 
 
 def _with_faults(row: Row, faults: tuple[str, ...]) -> Row:
-    from dataclasses import replace
-
     return replace(row, faults=(*row.faults, *faults))

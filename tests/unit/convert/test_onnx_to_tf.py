@@ -157,6 +157,29 @@ def test_nan_and_infinity_pass_through(lower: Callable[..., Any]) -> None:
     assert found[1:].tolist() == [np.inf, 0.0, 0.0]
 
 
+def test_nan_passes_convolution_relu_and_pool(lower: Callable[..., Any]) -> None:
+    weights = np.random.default_rng(0).normal(size=(32, 16, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("MaxPool", ["r"], ["y"], kernel_shape=[2, 2], strides=[2, 2]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16, 32, 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 32, 16, 16])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(np.ones(32, np.float32), "b")],
+    )
+    x = np.random.default_rng(1).normal(size=(2, 16, 32, 32)).astype(np.float32)
+    x[0, :, 10, 10] = np.nan
+    found = lower(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]))({"x": x})["y"]
+    spoiled = np.isnan(found[0]).all(axis=0)
+    assert spoiled.sum() == 4  # the nine places that the kernel spoils lie in two by two windows
+    assert spoiled[4:6, 4:6].all()
+    assert not np.isnan(found[1]).any()
+
+
 def test_strings_and_scalars(lower: Callable[..., Any]) -> None:
     call = lower(one_node("Identity", [], elem=TensorProto.STRING))
     assert call({"in put": np.array("grüße".encode(), dtype=object)})["/out:0"] == "grüße".encode()

@@ -6,6 +6,7 @@ TensorFlow's own writers rename signature keys, stamp random ids into the saver'
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,13 @@ def check_graph(graph_def: Any) -> None:
 
     bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
     functions = {function.signature.name for function in graph_def.library.function}
+    kernels_for = cache(lambda op: kernels.get_registered_kernels_for_op(op).kernel)  # slow, and forests have few ops
     for node in (node for body in bodies for node in body):
         if node.op in functions:
             continue
         if node.op in _FORBIDDEN or op_def_registry.get(node.op) is None:
             raise ConversionError(f"node {node.name!r} uses {node.op}, which a stock TensorFlow Serving cannot run")
-        found = kernels.get_registered_kernels_for_op(node.op).kernel
+        found = kernels_for(node.op)
         if found and not any(_fits(kernel, node) for kernel in found):
             types = {key: tf.as_dtype(a.type).name for key, a in node.attr.items() if a.WhichOneof("value") == "type"}
             raise ConversionError(

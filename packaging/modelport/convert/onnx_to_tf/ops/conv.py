@@ -69,6 +69,9 @@ def _convolve_2d(x: Tensor, kernel: Tensor, groups: int, window: Window) -> Tens
     if groups > 1 and per_group == 1 and even:
         # ONNX counts the outputs of one input channel together, and so does TensorFlow.
         depthwise = tf.reshape(kernel, [height, width, groups, out // groups])
+        if not isinstance(padding, str):
+            # Grappler fuses the bias into the op, forgets its explicit padding, and ends the process.
+            x, padding = tf.pad(x, padding), "VALID"
         return tf.nn.depthwise_conv2d(x, depthwise, [1, *window.strides, 1], padding)
     return tf.nn.conv2d(x, kernel, window.strides, padding, dilations=window.dilations)
 

@@ -176,7 +176,8 @@ def _pow(node: Node) -> Value:
 
 @lowers("Relu")
 def _relu(node: Node) -> Value:
-    return unary(node, "Relu", tf.nn.relu)
+    # Not tf.nn.relu: a server fuses that into the convolution before it, and the fused kernel makes zeros of NaN.
+    return unary(node, "Maximum", lambda x: tf.maximum(x, tf.zeros([], x.dtype)))
 
 
 @lowers("LeakyRelu")

@@ -51,9 +51,16 @@ def _max_pool(node: Node) -> Any:
     if node.wants(1):
         return _with_places(node, x, padded, window)
     if _plain(window) and x.dtype.is_floating:
-        return Value(last=tf.nn.max_pool2d(padded, window.kernel, window.strides, "VALID"), rows=node.value(0).rows)
+        return Value(last=_largest(padded, window), rows=node.value(0).rows)
     result = _slid(padded, window)
     return Value(last=tf.reduce_max(tf.stack(result), 0) if len(result) > 1 else result[0], rows=node.value(0).rows)
+
+
+def _largest(x: Tensor, window: Window) -> Tensor:
+    """Return the largest of each window, NaN where one is in it: TensorFlow's own kernel passes over NaN."""
+    largest = tf.nn.max_pool2d(x, window.kernel, window.strides, "VALID")
+    spoiled = tf.nn.max_pool2d(tf.cast(tf.math.is_nan(x), x.dtype), window.kernel, window.strides, "VALID")
+    return tf.where(spoiled > 0, tf.constant(np.nan, x.dtype), largest)
 
 
 def _pads(window: Window) -> bool:

@@ -12,7 +12,9 @@ from modelport.convert.onnx_to_tf.value import Tensor
 
 @lowers("StringConcat")
 def _concat(node: Node) -> Tensor:
-    return tf.strings.join([node.tensor(0), node.tensor(1)])
+    first, second = node.tensor(0), node.tensor(1)
+    shape = tf.broadcast_dynamic_shape(tf.shape(first), tf.shape(second))  # a join broadcasts scalars alone
+    return tf.strings.join([tf.broadcast_to(first, shape), tf.broadcast_to(second, shape)])
 
 
 @lowers("RegexFullMatch")
