@@ -85,16 +85,16 @@ def build_bento(artifact: Path, project: tuple[PlannedFile, ...], tag: BentoTag)
         MissingTool: BentoML is not installed.
     """
     bentoml = find_program("bentoml", install=INSTALL)
-    with _scratch() as folder:
-        write_files(tuple(file for file in project if not _is_weight(file)), folder / "project")
+    with _scratch() as work:
+        write_files(tuple(file for file in project if not _is_weight(file)), work / "project")
         run_tool(
             [bentoml, "build", "--version", tag.version, "--output", "tag"],
-            cwd=folder / "project",
-            environment=_environment(folder),
+            cwd=work / "project",
+            environment=_environment(work),
             timeout_s=BUILD_TIMEOUT_S,
             what=TOOL,
         )
-        shutil.copytree(folder / "home" / "bentos", artifact / "home" / "bentos", dirs_exist_ok=True)
+        shutil.copytree(work / "home" / "bentos", artifact / "home" / "bentos", dirs_exist_ok=True)
     folder = bento_folder(artifact, tag)
     missing = [file.path for file in project if not (folder / "src" / file.path).is_file()]
     if missing:

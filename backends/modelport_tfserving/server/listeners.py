@@ -33,19 +33,20 @@ def start_grpc(options: Options, plan: Plan, handlers: list[Any]) -> Any:
     """Start a gRPC server with these generic handlers; it listens when this returns."""
     import grpc
 
-    channel_arguments: list[tuple[str, int | str]] = [
-        ("grpc.max_receive_message_length", -1),
-        ("grpc.max_send_message_length", -1),
+    channel_arguments: dict[str, int | str] = {
+        "grpc.max_receive_message_length": -1,
+        "grpc.max_send_message_length": -1,
         # Without this a second server would share the port, and take every other request.
-        ("grpc.so_reuseport", 0),
-    ]
+        "grpc.so_reuseport": 0,
+    }
     for argument in filter(None, options.grpc_channel_arguments.split(",")):
         key, equals, value = argument.partition("=")
         if not equals:
             raise invalid_argument(f"--grpc_channel_arguments: {argument} is not key=value")
-        channel_arguments.append((key, int(value) if value.lstrip("-").isdigit() else value))
+        # Given twice, the first would hold: gRPC does not let a later one replace it.
+        channel_arguments[key] = int(value) if value.lstrip("-").isdigit() else value
     pool = ThreadPoolExecutor(plan.threads(options.grpc_max_threads), "grpc")
-    server = grpc.server(pool, options=channel_arguments)
+    server = grpc.server(pool, options=list(channel_arguments.items()))
     server.add_generic_rpc_handlers(handlers)
     host = f"[{plan.host}]" if ":" in plan.host else plan.host
     addresses = [f"{host}:{options.port}"] if options.port else []

@@ -14,7 +14,7 @@ import click
 
 from modelport._version import VERSION
 from modelport.console import print_error
-from modelport.errors import ModelportError
+from modelport.errors import MissingTool, ModelportError
 
 PROGRAM = "modelport"
 COMPLETION = "_MODELPORT_COMPLETE"  # the variable by which a shell asks for completions
@@ -29,10 +29,28 @@ EXPECTED = (
     ModelportError,
     click.ClickException,
     click.exceptions.Exit,
-    click.Abort,
     KeyboardInterrupt,
     OSError,
+    ModuleNotFoundError,
 )
+
+# Which extra brings a module that is imported where it is used.
+EXTRAS = {
+    "bentoml": "bentoml",
+    "google": "grpc",
+    "grpc": "grpc",
+    "keras": "tfserving",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "pyarrow": "parquet",
+    "skl2onnx": "sklearn",
+    "sklearn": "sklearn",
+    "skops": "sklearn",
+    "tensorflow": "tfserving",
+    "tensorflow_serving": "tfserving",
+    "torch": "pytorch",
+}
 
 COMMANDS = {
     "init": "Write a commented spec for a model file.",
@@ -122,17 +140,17 @@ def raise_terminated(number: int, frame: object) -> NoReturn:
 
 def report(error: BaseException) -> int:
     """Say what went wrong, in one message; give the exit code."""
+    if isinstance(error, ModuleNotFoundError):
+        error = missing_extra(error)
     if isinstance(error, ModelportError):
         print_error(str(error))
         return error.exit_code
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
-    if isinstance(error, Terminated):
-        print_error("ended by a signal; nothing half-written was left")
-        return TERMINATED
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        print_error("interrupted; nothing half-written was left")
-        return INTERRUPTED
+    if isinstance(error, KeyboardInterrupt):
+        terminated = isinstance(error, Terminated)
+        print_error(f"{'ended by a signal' if terminated else 'interrupted'}; nothing half-written was left")
+        return TERMINATED if terminated else INTERRUPTED
     if isinstance(error, click.ClickException):
         error.show()
         return USAGE
@@ -142,6 +160,14 @@ def report(error: BaseException) -> int:
     where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     print_error(f"{where}{getattr(error, 'strerror', None) or error}")
     return SYSTEM
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingTool:
+    """Name the command that installs a module; an error of our own, or of the user's code, stays what it is."""
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS:
+        raise error
+    return MissingTool(f"{module} is not installed here; install it with: pip install 'modelport[{EXTRAS[module]}]'")
 
 
 def abandon_stdout() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -230,7 +231,7 @@ def run_steps(steps: Steps[T], transport: Transport, timeout_s: float) -> T:
             elif remaining <= 0:
                 raise Timeout(f"{timeout_s:g} s were not enough for a whole prediction; timeout_s=… gives it more")
             else:
-                step = steps.send(transport.send(step, remaining))
+                step = steps.send(_told(transport.send(step, remaining), timeout_s))
     except StopIteration as end:
         result: T = end.value
         return result
@@ -249,7 +250,7 @@ async def run_steps_async(steps: Steps[T], transport: AsyncTransport, timeout_s:
             elif remaining <= 0:
                 raise Timeout(f"{timeout_s:g} s were not enough for a whole prediction; timeout_s=… gives it more")
             else:
-                step = steps.send(await transport.send(step, remaining))
+                step = steps.send(_told(await transport.send(step, remaining), timeout_s))
     except StopIteration as end:
         result: T = end.value
         return result
@@ -259,3 +260,10 @@ def _within(pause: Pause, remaining: float) -> float:
     if pause.seconds >= remaining:
         raise pause.otherwise
     return pause.seconds
+
+
+def _told(reply: Reply | Lost, timeout_s: float) -> Reply | Lost:
+    """Name the time that the caller gave, not what the transport had left of it."""
+    if isinstance(reply, Lost) and reply.why == "late":
+        return replace(reply, detail=f"{timeout_s:g} s were not enough; timeout_s=… gives it more")
+    return reply
