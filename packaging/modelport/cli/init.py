@@ -18,7 +18,6 @@ from modelport.spec.template import EXAMPLE_INPUTS, EXAMPLE_OUTPUTS, Draft, Side
 if TYPE_CHECKING:
     from modelport.frameworks.probing import Probe, Tensors
 
-RUNS_CODE = ("joblib", "pickle")
 NEEDS_CODE = "state_dict"
 
 
@@ -34,7 +33,7 @@ NEEDS_CODE = "state_dict"
 )
 @click.option(
     "--framework",
-    type=click.Choice(["pytorch", "onnx", "tensorflow", "sklearn"]),
+    type=click.Choice(["pytorch", "onnx", "tensorflow", "sklearn", "xgboost", "lightgbm"]),
     help="Who made the model; told by the file itself when left out.",
 )
 @click.option("--entrypoint", metavar="MODULE:CLASS", help="Class that a state dict is loaded into.")
@@ -53,6 +52,7 @@ def command(
 ) -> None:
     """Write a commented spec for MODEL_FILE, with the signature that the model itself tells."""
     from modelport.frameworks import detect_format, framework_of
+    from modelport.frameworks.sklearn import needs_trust
 
     if output.exists() and not force:
         raise SpecError(f"{output}: is there already; name another file with -o, or overwrite it with --force")
@@ -62,14 +62,18 @@ def command(
         raise SpecError(
             f"--entrypoint: only a state dict is loaded into a class, and {model_file} is none; leave it out"
         )
-    inputs, outputs = _ask_model(kind, source, entrypoint, output.parent)
+    trust = needs_trust(source, kind)
+    closed = trust or (kind == NEEDS_CODE and entrypoint is None)
+    inputs, outputs = (
+        (EXAMPLE_INPUTS, EXAMPLE_OUTPUTS) if closed else _ask_model(kind, source, entrypoint, output.parent)
+    )
     draft = Draft(
         name=suggest_name(model_file) if name is None else name,
         framework=framework_of(kind),
         source=Path(os.path.relpath(model_file, output.parent)).as_posix(),
         entrypoint=entrypoint,
         needs_entrypoint=kind == NEEDS_CODE,
-        needs_trust=kind in RUNS_CODE,
+        needs_trust=trust,
         inputs=inputs,
         outputs=outputs,
     )
@@ -118,11 +122,9 @@ def _locate(model_file: Path) -> Path:
 
 
 def _ask_model(kind: str, source: Path, entrypoint: str | None, root: Path) -> tuple[Side, Side]:
-    """Ask the model for both sides of its signature, where asking neither runs code nor needs what is not there."""
+    """Ask the model for both sides of its signature, where what reads it is installed."""
     from modelport.frameworks import probe
 
-    if kind in RUNS_CODE or (kind == NEEDS_CODE and entrypoint is None):
-        return EXAMPLE_INPUTS, EXAMPLE_OUTPUTS
     try:
         probed: Probe = probe(kind, source, entrypoint=entrypoint, root=root)
     except MissingTool as error:
@@ -153,7 +155,9 @@ def _remaining_tasks(draft: Draft) -> list[str]:
     if draft.needs_entrypoint and draft.entrypoint is None:
         tasks.append("model.entrypoint: name the class that the state dict is loaded into")
     if draft.needs_trust:
-        tasks.append("model.trust: allow this file to run code when it is loaded, or save the model with skops")
+        tasks.append(
+            "model.trust: allow this file to run code when it is loaded, or save the model with skops, in known types"
+        )
     unknown = [name for name, side in (("inputs", draft.inputs), ("outputs", draft.outputs)) if not side.known]
     if unknown:
         tasks.append(f"signature: write {' and '.join(unknown)}, which the model does not tell")

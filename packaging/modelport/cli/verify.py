@@ -15,7 +15,7 @@ from modelport.console import print_json, print_warning, stderr, stdout
 from modelport.errors import CheckFailed
 from modelport.model import Model
 from modelport.verify.report import report_as_data, report_as_table
-from modelport.verify.session import Exam, Row, Tolerance, examine, examine_artifact, prepare
+from modelport.verify.session import Exam, Row, Tolerance, examine, examine_artifact, prepare, require_samples
 
 
 @click.command("verify")
@@ -50,6 +50,7 @@ def command(  # noqa: PLR0913  # one parameter an option
     tolerance = Tolerance(
         atol=model.spec.verify.atol if atol is None else atol, rtol=model.spec.verify.rtol if rtol is None else rtol
     )
+    require_samples(model)
     artifacts = {one.name: _artifact(one, model, output, no_build=no_build) for one in chosen}
     with stderr().status("asking the framework …") as status:
         exam = prepare(model, tolerance)

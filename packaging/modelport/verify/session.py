@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +17,7 @@ from modelport.client.base import Client, ClientError
 from modelport.console import muted
 from modelport.errors import ServerFailed, SpecError
 from modelport.model import Model
+from modelport.plan import Copied
 from modelport.run.ports import choose_ports
 from modelport.run.service import running
 from modelport.samples import Samples, load_samples
@@ -95,6 +96,20 @@ class Row:
         return not self.faults
 
 
+def require_samples(model: Model) -> Copied:
+    """Give the samples' file.
+
+    Raises:
+        SpecError: The spec names none.
+    """
+    if model.samples is None:
+        raise SpecError(
+            "samples: verify needs some, and the spec names none. Save inputs with "
+            "numpy.savez('samples.npz', <input name>=array, …) and write samples: samples.npz"
+        )
+    return model.samples
+
+
 def prepare(model: Model, tolerance: Tolerance) -> Exam:
     """Read the samples and ask the framework.
 
@@ -103,25 +118,23 @@ def prepare(model: Model, tolerance: Tolerance) -> Exam:
     """
     from modelport.frameworks import reference
 
-    if model.samples is None:
-        raise SpecError(
-            "samples: verify needs some, and the spec names none. Save inputs with "
-            "numpy.savez('samples.npz', <input name>=array, …) and write samples: samples.npz"
-        )
-    samples = load_samples(model.samples.path, model.served)
+    samples = load_samples(require_samples(model).path, model.served)
     batching = model.spec.serving.batching
-    spans = tuple(_spans(samples, BATCH if batching is None else min(BATCH, batching.max_size)))
+    spans = plan_requests(samples, BATCH if batching is None else min(BATCH, batching.max_size))
     with muted():
         answer = reference(model)
         right = tuple(answer(samples.request(*span)) for span in spans)
     return Exam(samples=samples, spans=spans, right=right, names=model.spec.labels, tolerance=tolerance)
 
 
-def _spans(samples: Samples, batch: int) -> Iterator[tuple[int, int]]:
-    # Half at most: a model that only takes single rows would pass on few samples.
+def plan_requests(samples: Samples, batch: int) -> tuple[tuple[int, int], ...]:
+    """Cut samples into requests: their first and last-but-one row; the first ones alone, the rest in batches.
+
+    At most half go alone, or a model that only takes single rows would pass on few samples.
+    """
     alone = min(ALONE, (samples.count + 1) // 2) if samples.rows else samples.count
-    yield from ((i, i + 1) for i in range(alone))
-    yield from ((i, min(i + batch, samples.count)) for i in range(alone, samples.count, batch))
+    rest = range(alone, samples.count, batch)
+    return (*((i, i + 1) for i in range(alone)), *((i, min(i + batch, samples.count)) for i in rest))
 
 
 def examine_artifact(
