@@ -15,8 +15,9 @@ from modelport.client.base import Client
 from modelport.errors import MissingTool
 from modelport.model import Model
 from modelport.plan import BuildPlan, Generated, PlannedFile, Port, Readiness, ServicePlan
-from modelport_tfserving.config import METRICS_PATH, describe_rest_gap, render_models
+from modelport_tfserving.config import METRICS_PATH, render_models
 from modelport_tfserving.options import TFServingOptions
+from modelport_tfserving.wire import describe_rest_gap
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

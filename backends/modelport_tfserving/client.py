@@ -108,6 +108,10 @@ class TFServingDialect:
                 raise
             known = yield from self._learn()  # the model may have been replaced since it was asked for
             ready = conform(known.inputs, arrays)
+        infos = (*known.inputs.items(), *known.outputs.items())
+        gap = "" if self._grpc else wire.describe_rest_gap((name, info.dtype) for name, info in infos)
+        if gap:
+            raise InvalidInput(gap)
         try:
             reply = yield from ask(self._predict_call(ready), judge, retries=self._retries)
         except ModelNotFound as error:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from modelport.spec.schema import BatchingSection
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
-REST_LACKS = {"float16", "uint16"}  # its JSON reader and writer know no such numbers
 
 
 def render_models(name: str, base_path: str, number: int, labels: Iterable[str]) -> str:
@@ -24,14 +23,6 @@ def render_models(name: str, base_path: str, number: int, labels: Iterable[str])
         "}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def describe_rest_gap(tensors: Iterable[tuple[str, str]]) -> str:
-    """Say which tensors, of names and dtypes, the server's REST API cannot carry; empty where it carries all."""
-    missing = [f"{name!r} of {dtype}" for name, dtype in tensors if dtype in REST_LACKS]
-    if not missing:
-        return ""
-    return f"TensorFlow Serving's REST API cannot carry {', '.join(missing)}; call this model over gRPC"
 
 
 def render_batching(batching: BatchingSection | None, threads: int, max_enqueued_batches: int) -> str:

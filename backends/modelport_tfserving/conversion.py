@@ -23,6 +23,7 @@ SKLEARN = ("skops", "joblib", "pickle")
 NEEDS = {
     "torch_to_onnx": (("torch", "onnx", "onnxscript"), "modelport[pytorch,onnx]"),
     "sklearn_to_onnx": (("sklearn", "skl2onnx", "onnx"), "modelport[sklearn,onnx]"),
+    "boosters_to_onnx": (("onnx", "onnxruntime"), "modelport[onnx]"),
     "onnx_to_tf": (("tensorflow", "onnx"), "modelport[tfserving]"),
     "keras_to_saved_model": (("tensorflow",), "modelport[tfserving]"),
 }
@@ -140,8 +141,19 @@ def _export_sklearn(model: Model) -> onnx.ModelProto:
     return export_sklearn(engine.estimator, inputs=model.signature.inputs, outputs=model.signature.outputs)
 
 
+def _export_booster(model: Model) -> onnx.ModelProto:
+    from modelport.convert.boosters_to_onnx import export_booster
+    from modelport.frameworks import load_model
+    from modelport_runtime.engines.boosters import BoosterEngine
+
+    engine = load_model(model)
+    assert isinstance(engine, BoosterEngine)  # noqa: S101  # the format says so
+    return export_booster(engine, model.signature)
+
+
 ONNX_MAKERS: Mapping[str, Callable[[Model], onnx.ModelProto]] = {
     "onnx_to_tf": _read_onnx,
     "torch_to_onnx": _export_torch,
     "sklearn_to_onnx": _export_sklearn,
+    "boosters_to_onnx": _export_booster,
 }

@@ -11,11 +11,12 @@ from modelport.errors import SpecError
 from modelport.plan import BuildPlan, Generated, PlannedFile
 from modelport.samples import load_samples
 from modelport_runtime.checking import check_inputs
-from modelport_tfserving.config import describe_rest_gap, render_batching, render_models, render_monitoring
+from modelport_tfserving.config import render_batching, render_models, render_monitoring
 from modelport_tfserving.conversion import route_for, saved_model
 from modelport_tfserving.options import TFServingOptions, check_labels
 from modelport_tfserving.versions import integer_version
 from modelport_tfserving.warmup import render_warmup
+from modelport_tfserving.wire import describe_rest_gap
 
 if TYPE_CHECKING:
     from modelport.model import Model
@@ -114,8 +115,16 @@ def _warnings(model: Model) -> Iterator[str]:
         yield "serving.workers: TensorFlow Serving is one process with a thread pool; used only with serving.batching"
     if "max_request_mb" in given:
         yield (
-            f"serving.max_request_mb: {serving.max_request_mb} MiB holds for gRPC; TensorFlow Serving has no limit on "
-            "REST bodies, so set one in the proxy in front of it"
+            "serving.max_request_mb: TensorFlow Serving has no limit on REST bodies, and may put its own gRPC limit "
+            f"of 2 GiB before the {serving.max_request_mb} MiB that it is given; set one in the proxy in front of it"
+        )
+    loose = [t for t in model.signature.inputs if None in t.shape[1:]]
+    if serving.batching is not None and loose:
+        yield (
+            "serving.batching: TensorFlow Serving joins only what is equal in every size but the first, and "
+            f"{loose[0]} has others that vary: concurrent requests of different sizes may be refused with "
+            "FAILED_PRECONDITION. "
+            "Pad them to one size before they are sent, or remove batching"
         )
     gap = describe_rest_gap(
         (tensor.name, tensor.dtype) for tensor in (*model.signature.inputs, *model.signature.outputs)

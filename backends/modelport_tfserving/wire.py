@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ SIGNATURE = "serving_default"
 # Numbers of tensorflow.serving.ModelVersionStatus.State.
 STATES = {"START": 10, "LOADING": 20, "AVAILABLE": 30, "UNLOADING": 40, "END": 50}
 
+REST_LACKS = {"float16", "uint16"}  # its JSON reader and writer know no such numbers
+
 # Numbers of tensorflow.DataType (tensorflow/core/framework/types.proto).
 DTYPES = {
     1: "float32", 2: "float64", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 9: "int64", 10: "bool",
@@ -49,6 +51,14 @@ class TensorInfo:
 
     dtype: str
     shape: tuple[int | None, ...] | None
+
+
+def describe_rest_gap(tensors: Iterable[tuple[str, str]]) -> str:
+    """Say which tensors, of names and dtypes, the server's REST API cannot carry; empty where it carries all."""
+    missing = [f"{name!r} of {dtype}" for name, dtype in tensors if dtype in REST_LACKS]
+    if not missing:
+        return ""
+    return f"TensorFlow Serving's REST API cannot carry {', '.join(missing)}; call this model over gRPC"
 
 
 def write_spec(name: str, version: int | None = None, label: str | None = None, signature: str = "") -> bytes:

@@ -159,6 +159,8 @@ def _read_parquet(path: Path, dtypes: Mapping[str, str]) -> dict[str, Array]:
 
 
 def _column(name: str, column: Any, dtype: str | None) -> Array:
+    if str(column.type) in ("halffloat", "float", "double"):
+        column = column.fill_null(float("nan"))  # pandas writes NaN as an empty cell
     if column.null_count:
         raise ValueError(f"column {name!r} has {column.null_count} empty cells; fill them")
     nested = hasattr(column.type, "value_type")

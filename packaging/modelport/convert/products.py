@@ -24,7 +24,19 @@ if TYPE_CHECKING:
     from modelport.model import Model
 
 KEPT_S = 30 * 24 * 3600
-TOOLS = ("tensorflow", "torch", "onnx", "onnxscript", "keras", "skl2onnx", "scikit-learn", "numpy")
+TOOLS = (
+    "tensorflow",
+    "torch",
+    "onnx",
+    "onnxscript",
+    "keras",
+    "skl2onnx",
+    "scikit-learn",
+    "numpy",
+    "xgboost",
+    "xgboost-cpu",
+    "lightgbm",
+)
 MARK = ".used"
 
 
@@ -60,6 +72,7 @@ def cache_folder() -> Path:
 
 def _key(model: Model, target: str) -> str:
     """Digest over everything that the product depends on: the model, what it is said to be, and the tools."""
+    converters = digest_tree(Path(__file__).parent)  # compiled files among them come and go
     inputs = {
         "target": target,
         "format": model.format,
@@ -68,7 +81,7 @@ def _key(model: Model, target: str) -> str:
         "files": {name: file.sha256 for name, file in {**model.files, **model.code}.items()},
         "samples": model.samples and model.samples.sha256,
         "tools": {name: _version(name) for name in TOOLS},
-        "modelport": [VERSION, digest_tree(Path(__file__).parent)],
+        "modelport": [VERSION, {name: digest for name, digest in converters.items() if name.endswith(".py")}],
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:32]
 

@@ -212,19 +212,32 @@ def _plain_converters() -> dict[type, Callable[..., None]]:
 
         def run(scope: Any, operator: Any, container: Any) -> None:
             double = isinstance(operator.inputs[0].type, DoubleTensorType)
-            convert(scope, operator, _PlainNumbers(container, double=double))
+            left = _missing_left(operator.raw_operator)
+            convert(scope, operator, _PlainNumbers(container, double=double, missing_left=left))
 
         return run
 
     return {kind: plain(kind) for kind in sklearn_operator_name_map if kind.__name__ in _TREES}
 
 
-class _PlainNumbers:
-    """A container that turns numpy's numbers in attributes into Python's on their way in, float64 kept exact."""
+def _missing_left(estimator: Any) -> list[Array]:
+    """Return for each tree which nodes send NaN to the left; nothing where skl2onnx writes it, or NaN is refused."""
+    members = [estimator] if hasattr(estimator, "tree_") else list(getattr(estimator, "estimators_", []))
+    if not all(hasattr(member, "tree_") for member in members):
+        return []
+    return [np.asarray(member.tree_.missing_go_to_left) for member in members]
 
-    def __init__(self, container: Any, *, double: bool) -> None:
+
+class _PlainNumbers:
+    """A container that turns numpy's numbers in attributes into Python's on their way in, float64 kept exact.
+
+    It also adds which way NaN goes in trees, where skl2onnx leaves it out and ONNX would send all to the right.
+    """
+
+    def __init__(self, container: Any, *, double: bool, missing_left: Sequence[Array]) -> None:
         self._container = container
         self._double = double
+        self._missing_left = missing_left
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
@@ -232,6 +245,9 @@ class _PlainNumbers:
     def add_node(self, *args: Any, **attributes: Any) -> None:
         """Add a node as the container itself does."""
         plain: dict[str, Any] = {}
+        if self._missing_left and "nodes_treeids" in attributes:
+            places = zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True)
+            attributes["nodes_missing_value_tracks_true"] = [self._missing_left[tree][node] for tree, node in places]
         for key, value in attributes.items():
             if key in _DOUBLES and self._double:
                 plain[f"{key}_as_tensor"] = _double_tensor(f"{key}_as_tensor", value)

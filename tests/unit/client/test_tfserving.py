@@ -308,6 +308,13 @@ def test_tensors_of_any_rank_are_sent_but_not_declared(talk):
     assert talk(dialect().predict({"x": [[1]]}), about, columns([[2]])).result["y"].tolist() == [[2]]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "uint16"])
+def test_dtypes_that_rest_cannot_carry_are_refused_with_the_way_out(talk, dtype):
+    about = rest_metadata({"x": (dtype, [-1])}, ONE[1])
+    with pytest.raises(InvalidInput, match=f"cannot carry 'x' of {dtype}; call this model over gRPC"):
+        talk(dialect().predict({"x": np.ones(1, dtype)}), about)
+
+
 def test_dtypes_that_nobody_can_send(talk):
     with pytest.raises(InvalidInput, match="DT_COMPLEX64, which this client cannot send"):
         talk(dialect().predict({"x": [1]}), *[rest_metadata({"x": ("complex64", [-1])}, ONE[1])])

@@ -59,3 +59,21 @@ def test_no_keras_file(tmp_path: Path) -> None:
     (tmp_path / "bad.keras").write_bytes(b"nothing")
     with pytest.raises(ConversionError, match=r"bad\.keras"):
         export_keras(tmp_path / "bad.keras", tmp_path / "m", signature=signature((None, 1), 1))
+
+
+def test_words_are_looked_up_in_the_layers_table(tmp_path: Path, load: Callable[[Path], Any]) -> None:
+    import keras
+
+    words = keras.Input((2,), dtype="string", name="words")
+    numbers = keras.layers.StringLookup(vocabulary=["b", "a", "zö"])(words)
+    model = keras.Model(words, keras.layers.Rescaling(1.0)(numbers))
+    model.save(tmp_path / "model.keras")
+    asked = Signature(
+        inputs=(TensorSpec(name="my words", dtype="string", shape=(None, 2)),),
+        outputs=(TensorSpec(name="n", dtype="float32", shape=(None, 2)),),
+    )
+    for name in ("m", "again"):
+        export_keras(tmp_path / "model.keras", tmp_path / name, signature=asked)
+    found = load(tmp_path / "m")({"my words": np.array([["a", "b"], ["zö", "unknown"]])})
+    assert found["n"].tolist() == [[2.0, 1.0], [3.0, 0.0]]
+    assert (tmp_path / "m/saved_model.pb").read_bytes() == (tmp_path / "again/saved_model.pb").read_bytes()

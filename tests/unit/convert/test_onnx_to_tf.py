@@ -185,6 +185,13 @@ def test_strings_and_scalars(lower: Callable[..., Any]) -> None:
     assert call({"in put": np.array("grüße".encode(), dtype=object)})["/out:0"] == "grüße".encode()
 
 
+def test_joined_strings_are_broadcast(lower: Callable[..., Any]) -> None:
+    call = lower(
+        one_node("StringConcat", ["n"], elem=TensorProto.STRING, opset=20, constants=(np.array(["!"], object),))
+    )
+    assert call({"in put": np.array(["a", "", "b"])})["/out:0"].tolist() == [b"a!", b"!", b"b!"]
+
+
 def test_names_that_tensorflow_would_refuse_stay(lower: Callable[..., Any]) -> None:
     assert list(lower(one_node("Neg", ["n"]))({"in put": np.ones(1, np.float32)})) == ["/out:0"]
 

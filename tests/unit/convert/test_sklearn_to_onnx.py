@@ -4,8 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn import ensemble, linear_model, neural_network, pipeline, preprocessing, svm, tree
+from sklearn import (
+    compose,
+    ensemble,
+    impute,
+    linear_model,
+    naive_bayes,
+    neural_network,
+    pipeline,
+    preprocessing,
+    svm,
+    tree,
+)
 
 from modelport.convert.sklearn_to_onnx import export_sklearn
 from modelport.errors import ConversionError
@@ -102,6 +114,70 @@ def test_string_labels(lower: Callable[..., Any]) -> None:
     model = export_sklearn(estimator, inputs=[spec("x", "float32", None, 5)], outputs=[spec("label", "string", None)])
     found = lower(model)({"x": ROWS.astype(np.float32)})["label"]
     assert [label.decode() for label in found] == estimator.predict(ROWS.astype(np.float32)).tolist()
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        tree.DecisionTreeRegressor(max_depth=6, random_state=0),
+        ensemble.RandomForestRegressor(7, random_state=0),
+        ensemble.ExtraTreesRegressor(n_estimators=7, random_state=0),
+        ensemble.HistGradientBoostingRegressor(max_iter=5),
+    ],
+    ids=name_of,
+)
+@pytest.mark.parametrize("learnt", [True, False], ids=["learnt", "unseen"])
+def test_nan_takes_the_same_way_through_trees(estimator: Any, lower: Callable[..., Any], *, learnt: bool) -> None:
+    holes = ROWS.copy()
+    holes[GENERATOR.random(ROWS.shape) < 0.2] = np.nan
+    model = estimator.fit(holes if learnt else ROWS, TARGETS)
+    graph = export_sklearn(model, inputs=[spec("x", "float64", None, 5)], outputs=[spec("prediction", "float64", None)])
+    np.testing.assert_allclose(lower(graph)({"x": holes})["prediction"], model.predict(holes), rtol=1e-6)
+
+
+def test_columns_of_several_dtypes(lower: Callable[..., Any]) -> None:
+    frame = pd.DataFrame({"age": np.arange(20), "b c": np.linspace(0, 1, 20), "city": ["x", "y", "zö", "x"] * 5})
+    numbers = pipeline.make_pipeline(impute.SimpleImputer(), preprocessing.StandardScaler())
+    parts = [("n", numbers, ["age", "b c"]), ("c", preprocessing.OneHotEncoder(handle_unknown="ignore"), ["city"])]
+    model = pipeline.make_pipeline(compose.ColumnTransformer(parts), linear_model.LogisticRegression())
+    model.fit(frame, frame["age"] > 7)
+    columns = [spec("age", "int64", None), spec("b c", "float64", None), spec("city", "string", None)]
+    call = lower(export_sklearn(model, inputs=columns, outputs=[spec("probabilities", "float64", None, 2)]))
+    found = call({name: frame[name].to_numpy() for name in ("age", "b c", "city")})
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(frame), atol=1e-6)
+
+
+def test_columns_are_joined_as_the_estimator_has_them(lower: Callable[..., Any]) -> None:
+    frame = pd.DataFrame(ROWS[:, :3] * [1, 10, 100], columns=["z", "a", "m"])
+    frame["k"] = np.arange(200)
+    model = ensemble.RandomForestRegressor(5, random_state=0).fit(frame, TARGETS)
+    columns = [spec(name, "int64" if name == "k" else "float64", None) for name in ("a", "k", "m", "z")]
+    call = lower(export_sklearn(model, inputs=columns, outputs=[spec("prediction", "float64", None)]))
+    found = call({name: frame[name].to_numpy() for name in ("a", "k", "m", "z")})
+    np.testing.assert_allclose(found["prediction"], model.predict(frame), rtol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", [linear_model.LogisticRegression(), svm.LinearSVC()], ids=name_of)
+def test_two_classes_have_one_decision(estimator: Any, lower: Callable[..., Any]) -> None:
+    model = estimator.fit(ROWS, TARGETS > 0.5)
+    graph = export_sklearn(model, inputs=[spec("x", "float64", None, 5)], outputs=[spec("decision", "float64", None)])
+    np.testing.assert_allclose(lower(graph)({"x": ROWS})["decision"], model.decision_function(ROWS), atol=1e-6)
+
+
+def test_decisions_beside_probabilities_are_refused() -> None:
+    outputs = [spec("decision", "float64", None, 3), spec("probabilities", "float64", None, 3)]
+    model = linear_model.LogisticRegression().fit(ROWS, THREE)
+    with pytest.raises(ConversionError, match="'probabilities' and 'decision' are one output"):
+        export_sklearn(model, inputs=[spec("x", "float64", None, 5)], outputs=outputs)
+
+
+def test_a_vote_of_probabilities(lower: Callable[..., Any]) -> None:
+    members = [("a", linear_model.LogisticRegression()), ("b", naive_bayes.GaussianNB())]
+    model = ensemble.VotingClassifier(members, voting="soft").fit(ROWS, THREE)
+    outputs = [spec("label", "int64", None), spec("probabilities", "float64", None, 3)]
+    found = lower(export_sklearn(model, inputs=[spec("x", "float64", None, 5)], outputs=outputs))({"x": ROWS})
+    np.testing.assert_allclose(found["probabilities"], model.predict_proba(ROWS), atol=1e-6)
+    assert model.flatten_transform
 
 
 def test_an_output_that_is_not_there_is_named() -> None:

@@ -276,6 +276,17 @@ def test_code_is_followed_through_packages(tmp_path: Path) -> None:
     assert code.methods is None
     assert code.reference == "pkg.net:Net"
     assert relocate("src/net.py:Net") == "net.py:Net"
+    assert relocate("src/net:Net") == "net.py:Net"
+    assert relocate("pkg.net:Net") == "pkg.net:Net"
+
+
+def test_code_in_a_folder_imports_what_stands_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "parts.py").write_text("class Part: ...\n")
+    (tmp_path / "src" / "net.py").write_text("from parts import Part\nclass Net(Part): ...\n")
+    code = collect_code("src/net:Net", tmp_path, "model.entrypoint")
+    assert (code.folder, code.reference) == (tmp_path / "src", "net.py:Net")
+    assert list(code.files) == ["net.py", "parts.py"]
 
 
 def test_requirements() -> None:

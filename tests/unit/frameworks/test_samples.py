@@ -86,3 +86,13 @@ def test_pickles_in_npz_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", **{"x.1": np.array([{"a": 1}], dtype=object)})
     with pytest.raises(SpecError, match=r"dtype object"):
         load_samples(tmp_path / "s.npz", SERVED)
+
+
+def test_empty_cells_of_floats_are_nan_and_others_are_refused(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    served = Signature(inputs=(TensorSpec(name="x", dtype="float64", shape=(None,)),), outputs=())
+    parquet.write_table(pyarrow.table({"x": pyarrow.array([1.5, None])}), tmp_path / "s.parquet")
+    np.testing.assert_array_equal(load_samples(tmp_path / "s.parquet", served).inputs["x"], [1.5, np.nan])
+    parquet.write_table(pyarrow.table({"x": pyarrow.array([1, None])}), tmp_path / "s.parquet")
+    with pytest.raises(SpecError, match="column 'x' has 1 empty cells"):
+        load_samples(tmp_path / "s.parquet", served)

@@ -125,6 +125,14 @@ def test_init_reads_the_signature_from_the_model(folder: Path, capsys: Streams) 
     assert [str(tensor) for tensor in spec.signature.signature().inputs] == ["features: float64[?, 30]"]
 
 
+def test_init_leaves_the_trust_in_unknown_types_to_the_user(folder: Path, capsys: Streams) -> None:
+    skops_io, tree = pytest.importorskip("skops.io"), pytest.importorskip("sklearn.tree")
+    skops_io.dump(tree.DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]), folder / "tree.skops")
+    assert run(["init", "tree.skops"]) == 0
+    assert "to do: model.trust" in capsys.readouterr().out
+    assert not load_spec(folder / "modelport.yaml").model.trust
+
+
 def test_init_overwrites_only_with_force(folder: Path, capsys: Streams) -> None:
     (folder / "modelport.yaml").write_text("mine\n", encoding="utf-8")
     assert run(["init", "model.pt"]) == 2

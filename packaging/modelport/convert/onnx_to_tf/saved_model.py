@@ -18,6 +18,9 @@ from modelport.errors import ConversionError
 #: Ops that run Python or XLA, which a stock server with its default flags does not.
 _FORBIDDEN = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "XlaCallModule"}
 
+#: The signature under which loaders look for the op that they run first.
+_START = "__saved_model_init_op"
+
 
 def write_graph(
     graph: Any,
@@ -26,6 +29,7 @@ def write_graph(
     inputs: Mapping[str, Tensor],
     outputs: Mapping[str, Tensor],
     weights: Weights,
+    start: Any = None,
 ) -> None:
     """Write the graph with one signature, ``serving_default``, whose keys are exactly those given.
 
@@ -35,6 +39,7 @@ def write_graph(
         inputs: Placeholder per input name.
         outputs: Tensor per output name.
         weights: The graph's variables.
+        start: An op to run once after loading, or None.
 
     Raises:
         ConversionError: The graph holds an op that stock TensorFlow on a CPU cannot run.
@@ -48,11 +53,16 @@ def write_graph(
     if weights.variables:
         _add_saver(graph, meta, weights)
     ends = [tensor.op.name for tensor in (*inputs.values(), *outputs.values())]
+    starts = [] if start is None else [start.name]
     saver = [name.partition(":")[0] for name in (meta.saver_def.save_tensor_name, meta.saver_def.restore_op_name)]
-    needed = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [*ends, *filter(None, saver)])
+    needed = tf.compat.v1.graph_util.extract_sub_graph(graph.as_graph_def(), [*ends, *filter(None, saver), *starts])
     meta.graph_def.CopyFrom(_renamed_functions(needed))
     check_graph(meta.graph_def)
     _add_signature(meta, inputs, outputs)
+    for name in starts:
+        info = meta.signature_def[_START].outputs[_START]
+        info.name = name
+        info.tensor_shape.unknown_rank = True
     destination.mkdir(parents=True, exist_ok=True)
     if weights.variables:
         (destination / "variables").mkdir(exist_ok=True)
