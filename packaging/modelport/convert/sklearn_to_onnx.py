@@ -59,6 +59,12 @@ def export_sklearn(estimator: Any, *, inputs: Sequence[InputSpec], outputs: Sequ
             raise
         except Exception as error:  # noqa: BLE001 - its converters raise whatever they come across
             problem = problem or error
+    library = type(estimator).__module__.partition(".")[0]
+    if library in ("xgboost", "lightgbm"):
+        raise ConversionError(
+            f"a pickled {type(estimator).__name__} cannot be converted; save the model itself with {library}'s own "
+            f"save_model and write framework: {library}"
+        ) from problem
     first = " ".join(str(problem).split())[:300]
     raise ConversionError(
         f"skl2onnx cannot convert {type(estimator).__name__}: {type(problem).__name__}: {first}"
@@ -126,6 +132,7 @@ def _export(estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[Input
             target_opset=_OPSETS,
             custom_conversion_functions=_own_converters(),
         )
+    _lead_missing(model, estimator)
     _choose_outputs(model, estimator, outputs)
     if plan.joined:
         _join_columns(model, inputs, [names.index(name) for name in _known_columns(estimator) or names])
@@ -226,6 +233,45 @@ def _missing_left(estimator: Any) -> list[Array]:
     if not all(hasattr(member, "tree_") for member in members):
         return []
     return [np.asarray(member.tree_.missing_go_to_left) for member in members]
+
+
+def _lead_missing(model: onnx.ModelProto, estimator: Any) -> None:
+    """Write into an isolation forest's trees which way NaN goes; its converter sends all to the right, one node a tree.
+
+    Raises:
+        ConversionError: A tree of the graph is none of the estimator's.
+    """
+    from onnx import helper
+    from sklearn.ensemble import IsolationForest
+
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    if not isinstance(last, IsolationForest):
+        return
+    trees = [member.tree_ for member in last.estimators_]
+    for node in model.graph.node:
+        if node.op_type != "TreeEnsembleRegressor":
+            continue
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        features = list(attributes["nodes_featureids"].ints)
+        values = np.array(attributes["nodes_values"].floats, np.float32)
+        tree = next((tree for tree in trees if _is_tree(tree, features, values)), None)
+        if tree is None:
+            raise ConversionError("a tree of the isolation forest was written in a way that this version does not know")
+        left = [int(tree.missing_go_to_left[i]) for i in attributes["nodes_nodeids"].ints]
+        written = "nodes_missing_value_tracks_true"
+        if written in attributes:
+            node.attribute.remove(attributes[written])
+        node.attribute.append(helper.make_attribute(written, left))
+
+
+def _is_tree(tree: Any, features: Sequence[int], values: Array) -> bool:
+    """Tell whether nodes with these features and thresholds (rounded to float32) are a tree's, in its order."""
+    inner = tree.children_left >= 0
+    if len(features) != len(inner):
+        return False
+    own, written = np.where(inner, tree.feature, 0), np.where(inner, features, 0)
+    close = np.allclose(np.where(inner, tree.threshold, 0), np.where(inner, values, 0), rtol=1e-6, atol=1e-30)
+    return bool((own == written).all() and close)
 
 
 class _PlainNumbers:

@@ -144,7 +144,7 @@ def _export_state_dict(
     """Export a module behind a forward that takes and gives just the signature's tensors, in its order."""
     import torch
 
-    class Bound(torch.nn.Module):
+    class Bound(torch.nn.Module):  # type: ignore[misc]  # torch's types are not read
         def __init__(self) -> None:
             super().__init__()
             self.module = module  # registered, so that its weights are the program's
@@ -243,7 +243,8 @@ def _to_array(value: Any) -> Array:
 
     if not isinstance(value, torch.Tensor):
         return np.asarray(value)
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    array: Array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    return array
 
 
 def _names_of_leaves(call: Callable[..., Any], arguments: tuple[Any, ...], given: Sequence[str]) -> list[str]:

@@ -44,10 +44,16 @@ def _compare_output(name: str, answer: Array | None, right: Array, atol: float, 
         return _fault(f"{name}: missing in the answer")
     if answer.shape != right.shape:
         return _fault(f"{name}: shape {list(answer.shape)}, should be {list(right.shape)}")
+    if answer.dtype != right.dtype and not (_is_text(answer) and _is_text(right)):
+        return _fault(f"{name}: dtype {answer.dtype}, should be {right.dtype}")
     if right.dtype.kind in "OUSb":
         different = int(np.count_nonzero(np.asarray(answer != right)))
         return _fault(f"{name}: {different} of {right.size} values differ") if different else _equal()
     return _compare_numbers(name, answer, right, atol, rtol)
+
+
+def _is_text(array: Array) -> bool:
+    return array.dtype.kind in "OUS"
 
 
 def _compare_numbers(name: str, answer: Array, right: Array, atol: float, rtol: float) -> Difference:

@@ -116,6 +116,22 @@ def test_string_labels(lower: Callable[..., Any]) -> None:
     assert [label.decode() for label in found] == estimator.predict(ROWS.astype(np.float32)).tolist()
 
 
+@pytest.mark.parametrize("learnt", [True, False], ids=["learnt", "unseen"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nan_takes_the_same_way_through_an_isolation_forest(
+    lower: Callable[..., Any], dtype: str, *, learnt: bool
+) -> None:
+    holes = ROWS.copy()
+    holes[GENERATOR.random(ROWS.shape) < 0.2] = np.nan
+    model = ensemble.IsolationForest(n_estimators=7, random_state=0).fit(holes if learnt else ROWS)
+    outputs = [spec("label", "int64", None), spec("score", dtype, None)]
+    found = lower(export_sklearn(model, inputs=[spec("x", dtype, None, 5)], outputs=outputs))(
+        {"x": holes.astype(dtype)}
+    )
+    np.testing.assert_allclose(found["score"], model.score_samples(holes.astype(dtype)), rtol=1e-5)
+    assert found["label"].tolist() == model.predict(holes.astype(dtype)).tolist()
+
+
 @pytest.mark.parametrize(
     "estimator",
     [

@@ -324,3 +324,102 @@ def test_strings_are_refused() -> None:
             sample=None,
             output_names=["y"],
         )
+
+
+def test_a_strided_depthwise_convolution_with_a_bias_runs(lower: Callable[..., Any]) -> None:
+    """TensorFlow's optimizer once ended the process on it."""
+    torch.manual_seed(0)
+    module = nn.Conv2d(4, 4, 5, stride=2, padding=2, groups=4).eval()
+    array = np.random.default_rng(0).standard_normal((3, 4, 9, 9)).astype(np.float32)
+    model = export_torch(
+        Path("m"),
+        format="state_dict",
+        load=Loaded(module),
+        inputs=[spec("x", "float32", None, 4, 9, 9)],
+        sample={"x": array},
+        output_names=["y"],
+    )
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(array)).numpy()
+    np.testing.assert_allclose(lower(model)({"x": array})["y"], wanted, rtol=1e-5, atol=1e-5)
+
+
+@dataclass
+class _Answer:
+    first: torch.Tensor
+    second: torch.Tensor
+    loss: torch.Tensor | None = None
+
+
+class _Optional(nn.Module):
+    def forward(self, x: torch.Tensor, shift: torch.Tensor | None = None, scale: torch.Tensor | None = None) -> _Answer:
+        moved = x if shift is None else x + shift
+        scaled = moved if scale is None else moved * scale
+        return _Answer(first=scaled, second=scaled - 1)
+
+
+def test_arguments_and_outputs_bind_by_name_as_in_the_engine(lower: Callable[..., Any]) -> None:
+    """An optional argument is left out before another, and the signature lists the outputs in another order."""
+    module = _Optional()
+    specs = [spec("x", "float32", None, 2), spec("scale", "float32", None, 2)]
+    model = export_torch(
+        Path("m"),
+        format="state_dict",
+        load=Loaded(module),
+        inputs=specs,
+        sample=None,
+        output_names=["second", "first"],
+        call=lambda x, scale: module(x=x, scale=scale),
+        positional=False,
+    )
+    x, scale = np.float32([[1, 2], [3, 4]]), np.float32([[2, 2], [5, 5]])
+    found = lower(model)({"x": x, "scale": scale})
+    np.testing.assert_array_equal(found["first"], x * scale)
+    np.testing.assert_array_equal(found["second"], x * scale - 1)
+
+
+def test_torchscript_with_a_gap_in_its_arguments_is_refused() -> None:
+    specs = [spec("x", "float32", None, 2), spec("scale", "float32", None, 2)]
+    with pytest.raises(ConversionError, match="leaves out an optional argument"):
+        export_torch(
+            Path("m.pt"),
+            format="torchscript",
+            load=Loaded(torch.jit.trace(nn.Bilinear(2, 2, 2), (torch.zeros(1, 2), torch.zeros(1, 2)))),
+            inputs=specs,
+            sample=None,
+            output_names=["y"],
+            positional=False,
+        )
+
+
+def test_nan_in_a_sample_is_no_reason_to_refuse() -> None:
+    """ONNX Runtime's pool passes over NaN, PyTorch's does not; what is served is checked elsewhere."""
+    model = export_torch(
+        Path("m"),
+        format="state_dict",
+        load=Loaded(nn.MaxPool2d(2)),
+        inputs=[spec("x", "float32", None, 1, 2, 2)],
+        sample={"x": np.float32([[[[np.nan, 1], [2, 3]]]])},
+        output_names=["y"],
+    )
+    assert [value.name for value in model.graph.output] == ["y"]
+
+
+def test_what_onnx_runtime_has_no_kernel_for_is_one_sentence() -> None:
+    class Inner(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 2).bfloat16()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x.bfloat16()).float()
+
+    with pytest.raises(ConversionError, match=r"ONNX Runtime does not take .* model\.float\(\)"):
+        export_torch(
+            Path("m"),
+            format="torchscript",
+            load=Loaded(torch.jit.trace(Inner(), torch.zeros(2, 3))),
+            inputs=[spec("x", "float32", None, 3)],
+            sample=None,
+            output_names=["y"],
+        )

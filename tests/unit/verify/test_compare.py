@@ -57,6 +57,12 @@ def test_missing_extra_and_misshapen_outputs_are_faults():
     assert compare(one([[1.0]]), one([1.0]), **CLOSE).faults == ("y: shape [1, 1], should be [1]",)
 
 
+def test_another_dtype_is_a_fault_even_with_equal_values():
+    found = compare(one([1.0], np.float64), one([1.0]), **CLOSE)
+    assert found.faults == ("y: dtype float64, should be float32",)
+    assert not compare(one(["a"], "U1"), one(["a"], object), **CLOSE).faults
+
+
 def test_an_empty_answer_equals_an_empty_one():
     assert not compare(one(np.zeros((0, 3))), one(np.zeros((0, 3))), **CLOSE).faults
 
