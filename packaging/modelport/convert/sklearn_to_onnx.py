@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,7 @@ def _export(estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[Input
     wanted = [spec.name for spec in outputs]
     with quiet():
         model = convert_sklearn(
-            estimator,
+            _bounded(estimator),
             initial_types=types,
             options=_options(estimator, wanted),
             target_opset=_OPSETS,
@@ -233,6 +233,39 @@ def _missing_left(estimator: Any) -> list[Array]:
     if not all(hasattr(member, "tree_") for member in members):
         return []
     return [np.asarray(member.tree_.missing_go_to_left) for member in members]
+
+
+def _bounded(estimator: Any) -> Any:
+    """Return an estimator whose trees have finite thresholds only; the same one where they have.
+
+    A split into missing and present has an infinite one, at which skl2onnx searches for the next number for ever. Every
+    number that scikit-learn takes is at most float32's largest, so that one parts them alike.
+    """
+    if not any(np.isinf(tree.threshold).any() for tree in _trees(estimator)):
+        return estimator
+    bounded = copy.deepcopy(estimator)
+    largest = float(np.finfo(np.float32).max)
+    for tree in _trees(bounded):
+        np.clip(tree.threshold, -largest, largest, out=tree.threshold)
+    return bounded
+
+
+def _trees(estimator: Any) -> Iterator[Any]:
+    """Give the trees of an estimator and of all that are inside it."""
+    if isinstance(estimator, list | tuple | np.ndarray | dict):
+        for member in estimator.values() if isinstance(estimator, dict) else estimator:
+            if hasattr(member, "fit") or isinstance(member, list | tuple | np.ndarray):
+                yield from _trees(member)
+    elif hasattr(getattr(estimator, "tree_", None), "threshold"):
+        yield estimator.tree_
+    elif hasattr(estimator, "fit"):
+        for value in vars(estimator).values():
+            if (
+                hasattr(value, "fit")
+                or isinstance(value, list | tuple | dict)
+                or getattr(value, "dtype", None) == object
+            ):
+                yield from _trees(value)
 
 
 def _lead_missing(model: onnx.ModelProto, estimator: Any) -> None:
