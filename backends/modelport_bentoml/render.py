@@ -108,8 +108,11 @@ def render_bentofile(spec: ModelSpec, options: BentoMLOptions, tag: BentoTag) ->
     image: dict[str, Any] = {"python_version": spec.environment.python}
     if options.base_image is not None:
         image["base_image"] = options.base_image
-    if options.system_packages:
-        image["system_packages"] = list(options.system_packages)
+    # LightGBM's wheel leans on the system's OpenMP, which Python's own image does not have.
+    lacking = ["libgomp1"] if spec.model.framework == "lightgbm" and options.base_image is None else []
+    packages = list(dict.fromkeys([*lacking, *options.system_packages]))
+    if packages:
+        image["system_packages"] = packages
     content = {
         "service": "service:ModelService",
         "name": tag.name,

@@ -20,7 +20,7 @@ class ModelDescription:
         name: The model's name in the spec.
         version: The version in the spec, as text.
         format: How the model is stored: ``torchscript exported_program state_dict onnx saved_model keras
-            skops joblib pickle``.
+            skops joblib pickle xgboost_json xgboost_ubj lightgbm_text``.
         source: The model's file or folder, relative to the folder of ``modelport.json``.
         signature: What the model itself takes and gives.
         served: What a request holds and an answer gives; differs from ``signature`` only with a transform.

@@ -19,9 +19,12 @@ _NEEDED = {
     "skops": ("scikit-learn", "skops"),
     "joblib": ("scikit-learn", "joblib"),
     "pickle": ("scikit-learn",),
+    "xgboost_json": ("xgboost",),
+    "xgboost_ubj": ("xgboost",),
+    "lightgbm_text": ("lightgbm",),
 }
 # Builds of the same library under another name: whoever asks for one wants no second.
-_VARIANTS = {"onnxruntime": "onnxruntime-gpu", "tensorflow": "tensorflow-cpu"}
+_VARIANTS = {"onnxruntime": "onnxruntime-gpu", "tensorflow": "tensorflow-cpu", "xgboost": "xgboost-cpu"}
 
 
 def plan_requirements(
@@ -45,8 +48,10 @@ def plan_requirements(
     if kind == "onnx" and device == "cuda":
         needed = needed - {"onnxruntime"} | {"onnxruntime-gpu"}
     for name in needed:
-        if _VARIANTS.get(name) not in requirements:
-            requirements.setdefault(canonicalize_name(name), pin(name))
+        variant = _VARIANTS.get(name)
+        if variant not in requirements:
+            here = variant if variant is not None and _installed(variant) and not _installed(name) else name
+            requirements.setdefault(canonicalize_name(name), pin(here))
     return tuple(sorted(requirements.values()))
 
 
@@ -59,10 +64,14 @@ def pin(name: str) -> str:
     return f"{name}=={version.partition('+')[0]}"
 
 
+def _installed(name: str) -> bool:
+    return pin(name) != name
+
+
 def _distributions(packages: Iterable[str]) -> list[str]:
     """Give the distributions that hold the imported packages, those that are installed here."""
     wanted = set(packages)
-    found = [package for package in wanted if pin(package) != package]
+    found = [package for package in wanted if _installed(package)]
     others = wanted - set(found)
     if others:  # a distribution under another name than its package: finding it means reading all that is installed
         known = importlib.metadata.packages_distributions()

@@ -20,7 +20,8 @@ class Model:
     Attributes:
         spec: The spec as loaded.
         root: Folder of the spec file; relative paths in the spec start here.
-        format: ``torchscript exported_program state_dict onnx saved_model keras skops joblib pickle``.
+        format: ``torchscript exported_program state_dict onnx saved_model keras skops joblib pickle xgboost_json
+            xgboost_ubj lightgbm_text``.
         source: The model's file or folder.
         files: The model's files by path relative to the artifact's model folder: ``{"model.pt": …}``, and for a
             folder ``{"saved_model.pb": …, "variables/…": …}``.

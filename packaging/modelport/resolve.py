@@ -11,7 +11,7 @@ from modelport.artifact import copied
 from modelport.codefiles import CodeFiles, collect_code
 from modelport.environment import plan_requirements
 from modelport.errors import SpecError
-from modelport.frameworks import detect_format, probe
+from modelport.frameworks import detect_format, framework_of, probe
 from modelport.frameworks.learning import learn_outputs
 from modelport.frameworks.merging import fill_from_samples, merge_inputs, merge_outputs, render_missing
 from modelport.frameworks.probing import Probe
@@ -45,7 +45,7 @@ def resolve_model(spec: ModelSpec, root: Path) -> Model:
     probed = probe(kind, source, entrypoint=spec.model.entrypoint, trust=spec.model.trust, root=root)
     entrypoint = _collect_entrypoint(spec, root, kind)
     transform = _collect_transform(spec, root)
-    packages = {p for code in (entrypoint, transform) if code for p in code.packages}
+    packages = {p for code in (entrypoint, transform) if code for p in code.packages} | set(probed.packages)
     samples = _locate_samples(spec, root)
     inputs = _merge_inputs(spec, probed, samples)
     model = Model(
@@ -63,7 +63,7 @@ def resolve_model(spec: ModelSpec, root: Path) -> Model:
             kind,
             spec.environment.requirements,
             packages,
-            frames=bool(probed.columns),
+            frames=bool(probed.columns) and framework_of(kind) == "sklearn",
             device=spec.environment.device,
         ),
     )

@@ -28,6 +28,7 @@ class Engine(Protocol):
 TORCH = ("torchscript", "exported_program", "state_dict")
 TENSORFLOW = ("saved_model", "keras")
 SKLEARN = ("skops", "joblib", "pickle")
+BOOSTERS = ("xgboost_json", "xgboost_ubj", "lightgbm_text")
 
 
 def load_engine(description: ModelDescription, source: Path, code: Path) -> Engine:
@@ -59,4 +60,8 @@ def load_engine(description: ModelDescription, source: Path, code: Path) -> Engi
         from .sklearn import SklearnEngine
 
         return SklearnEngine.load(description, source)
+    if kind in BOOSTERS:
+        from .boosters import BoosterEngine
+
+        return BoosterEngine.load(description, source)
     raise ValueError(f"no engine loads the format {kind!r}")

@@ -16,6 +16,7 @@ from modelport_runtime.checking import Array, ModelFailed
 from modelport_runtime.description import ModelDescription
 
 from .binding import ModelError, bind_outputs
+from .columns import choose_columns, take_columns
 
 # What an output of a signature may be called, and the method that gives it.
 METHODS = {
@@ -40,8 +41,8 @@ class SklearnEngine:
         self._inputs = tuple(t.name for t in description.signature.inputs)
         self._columns = _columns_of(estimator)
         self._outputs = choose_methods(estimator, [t.name for t in description.signature.outputs])
-        if len(self._inputs) > 1:
-            self._check_columns()
+        width = getattr(estimator, "n_features_in_", "n")
+        self._taken = choose_columns(self._inputs, self._columns, width)
         if self._columns is not None and _pandas() is None:
             warnings.filterwarnings("ignore", "X does not have valid feature names")
 
@@ -62,27 +63,15 @@ class SklearnEngine:
         return bind_outputs({name: _dense(value) for name, value in outputs.items()}, tuple(outputs))
 
     def _build_table(self, inputs: Mapping[str, Array]) -> Any:
-        if len(self._inputs) == 1 and (self._columns is None or self._inputs[0] not in self._columns):
+        if self._taken is None:
             matrix = inputs[self._inputs[0]]
             return matrix if self._columns is None else _as_frame(matrix, self._columns)
-        columns = {name: inputs[name].reshape(len(inputs[name])) for name in self._columns or self._inputs}
+        columns = take_columns(inputs, self._taken)
         pandas = _pandas()
         if pandas is not None:
             return pandas.DataFrame(columns)
         same = len({column.dtype for column in columns.values()}) == 1
         return np.column_stack([c if same else c.astype(object) for c in columns.values()])
-
-    def _check_columns(self) -> None:
-        if self._columns is None:
-            raise ModelError(
-                f"the estimator was fitted on a matrix without column names; declare one input, "
-                f"not {len(self._inputs)}, of shape [-1, {getattr(self.estimator, 'n_features_in_', 'n')}]"
-            )
-        if set(self._columns) != set(self._inputs):
-            raise ModelError(
-                f"the estimator was fitted on the columns {', '.join(self._columns)}; "
-                f"the signature's inputs are {', '.join(self._inputs)}"
-            )
 
 
 def load_estimator(kind: str, source: Path, *, trust: bool) -> Any:

@@ -27,6 +27,9 @@ EDGES = (
     Edge("exported_program", "onnx", "torch_to_onnx"),
     Edge("state_dict", "onnx", "torch_to_onnx"),
     Edge("sklearn", "onnx", "sklearn_to_onnx"),
+    Edge("xgboost_json", "onnx", "boosters_to_onnx"),
+    Edge("xgboost_ubj", "onnx", "boosters_to_onnx"),
+    Edge("lightgbm_text", "onnx", "boosters_to_onnx"),
     Edge("onnx", "saved_model", "onnx_to_tf"),
     Edge("keras", "saved_model", "keras_to_saved_model"),
 )

@@ -56,6 +56,10 @@ def probe(
             return probe_sklearn(source, kind, trust=trust)
         if kind in FORMATS["tensorflow"]:
             return _probe_tensorflow(kind, source, load=load)
+        if kind in (*FORMATS["xgboost"], *FORMATS["lightgbm"]):
+            from modelport.frameworks.boosters import probe_booster
+
+            return probe_booster(source, kind)
         return _probe_pytorch(kind, source, entrypoint, root or source.parent)
     except BROKEN as error:
         raise SpecError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 import zipfile
 import zlib
@@ -15,6 +16,8 @@ FORMATS = {
     "onnx": ("onnx",),
     "tensorflow": ("saved_model", "keras"),
     "sklearn": ("skops", "joblib", "pickle"),
+    "xgboost": ("xgboost_json", "xgboost_ubj"),
+    "lightgbm": ("lightgbm_text",),
 }
 # What reading a file raises whose inside is not what its outside promises.
 BROKEN = (
@@ -22,6 +25,12 @@ BROKEN = (
     OverflowError,
 )  # fmt: skip
 _LEGACY_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before 1.6
+_BEGINNINGS = {
+    "state_dict": re.compile(b".{0,18}" + re.escape(_LEGACY_TORCH), re.DOTALL),
+    "xgboost_json": re.compile(rb"\s*\{\s*\"(learner|version)\""),
+    "xgboost_ubj": re.compile(rb"\{[iUIlL][\x00-\x20]+(learner|version)"),  # a length stands before each key
+    "lightgbm_text": re.compile(rb"tree\r?\nversion="),
+}
 _COMPRESSED = (b"x\x01", b"x\x9c", b"x\xda", b"x^", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x04\x22M\x18")
 
 
@@ -35,10 +44,11 @@ def detect_format(path: Path, framework: str | None = None) -> str:
 
     Args:
         path: A file or folder that exists and is not empty.
-        framework: ``pytorch onnx tensorflow sklearn``, or None to take whatever it is.
+        framework: ``pytorch onnx tensorflow sklearn xgboost lightgbm``, or None to take whatever it is.
 
     Returns:
-        ``torchscript exported_program state_dict onnx saved_model keras skops joblib pickle``.
+        ``torchscript exported_program state_dict onnx saved_model keras skops joblib pickle xgboost_json xgboost_ubj
+        lightgbm_text``.
 
     Raises:
         SpecError: It is broken, nothing that is known, or of another framework.
@@ -64,6 +74,9 @@ def describe_format(kind: str) -> str:
         "skops": "a skops file of scikit-learn",
         "joblib": "a joblib file",
         "pickle": "a pickle file",
+        "xgboost_json": "an XGBoost model",
+        "xgboost_ubj": "an XGBoost model",
+        "lightgbm_text": "a LightGBM model",
     }
     return names[kind]
 
@@ -85,8 +98,9 @@ def _detect_file(path: Path, framework: str | None) -> str:
         return _detect_zip(path)
     if head.startswith(b"\x89HDF"):
         raise SpecError(f"model.source: {path}: an HDF5 file; load it with Keras and save it as .keras")
-    if _LEGACY_TORCH in head[:32]:
-        return "state_dict"
+    told = next((kind for kind, beginning in _BEGINNINGS.items() if beginning.match(head)), None)
+    if told is not None:
+        return told
     if framework == "onnx" or path.suffix == ".onnx":
         return "onnx"  # an ONNX file has no magic number: its parser has the last word
     if head.startswith((b"\x80", *_COMPRESSED)):
@@ -98,6 +112,8 @@ def _detect_file(path: Path, framework: str | None) -> str:
     made_by = {
         "pytorch": "torch.jit.save, torch.export.save or torch.save",
         "tensorflow": "model.export (a folder) or model.save('….keras')",
+        "xgboost": "save_model('….json') or save_model('….ubj')",
+        "lightgbm": "Booster.save_model('….txt')",
     }
     hint = f"; {framework} reads what {made_by[framework]} wrote" if framework in made_by else ""
     raise SpecError(f"model.source: {path}: no model file that is known (it begins with {head[:8]!r}){hint}")

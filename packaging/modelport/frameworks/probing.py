@@ -47,6 +47,7 @@ class Probe:
         outputs: The same for outputs.
         choosable: Further outputs that the model can give; a spec may declare any of these and of ``outputs``.
         columns: Names of the columns that an estimator was fitted on; each may be an input of its own.
+        packages: Import names of the libraries that the model's own file needs beside its framework.
         notes: Sentences worth telling, for people.
     """
 
@@ -54,6 +55,7 @@ class Probe:
     outputs: Tensors | None = None
     choosable: Tensors = ()
     columns: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def signature(self) -> Signature | None:

@@ -24,6 +24,8 @@ _EXTRAS = {
     "sklearn": "sklearn",
     "skops": "sklearn",
     "joblib": "sklearn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
 }
 
 

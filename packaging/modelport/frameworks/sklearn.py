@@ -39,7 +39,26 @@ def probe_sklearn(path: Path, kind: str, *, trust: bool) -> Probe:
     names = getattr(estimator, "feature_names_in_", None)
     columns = () if names is None else tuple(map(str, names))
     notes = (f"fitted on the columns {', '.join(columns)}",) if columns else ()
-    return Probe(inputs=_inputs(estimator), outputs=outputs, choosable=able, columns=columns, notes=notes)
+    return Probe(
+        inputs=_inputs(estimator),
+        outputs=outputs,
+        choosable=able,
+        columns=columns,
+        packages=_packages(estimator),
+        notes=notes,
+    )
+
+
+def needs_trust(path: Path, kind: str) -> bool:
+    """Tell whether a file is loaded only where the spec says ``trust: true``; nothing is loaded to find out."""
+    if kind != "skops":
+        return kind in ("joblib", "pickle")
+    try:
+        import skops.io
+
+        return bool(skops.io.get_untrusted_types(file=path))
+    except Exception:  # noqa: BLE001 - not installed, or broken: whoever loads the file says which
+        return False
 
 
 def refuse_untrusted(path: Path, kind: str, *, trust: bool) -> None:
@@ -53,6 +72,13 @@ def refuse_untrusted(path: Path, kind: str, *, trust: bool) -> None:
             f"model.source: {path}: a {kind} file runs code when it is loaded. If you know where it comes from, set "
             f"model.trust: true; else convert it where you trust it: skops.io.dump(estimator, '{path.stem}.skops')"
         )
+
+
+def _packages(estimator: Any) -> tuple[str, ...]:
+    """Give the libraries that the parts of an estimator come from, scikit-learn itself left out."""
+    parts = [estimator, *getattr(estimator, "get_params", dict)().values()]
+    names = {type(part).__module__.partition(".")[0] for part in parts if hasattr(part, "fit")}
+    return tuple(sorted(names - {"sklearn"}))
 
 
 def _inputs(estimator: Any) -> Tensors:
@@ -75,9 +101,19 @@ def _output(name: str, estimator: Any) -> ProbedTensor:
         shape = (None, count)
     elif name == "score" or (name == "decision" and count in (None, 2)):
         shape = (None,)  # two classes have one decision, outlier detectors too
+    elif name == "transformed":
+        shape = (None, _width(estimator))
     elif name == "prediction":
         shape = (None, _targets(estimator)) if _targets(estimator) > 1 else (None,)
     return ProbedTensor(name=name, dtype="float64", shape=shape, free=_FREE_DTYPE)
+
+
+def _width(estimator: Any) -> int | None:
+    """Count what a transformer gives a row; None where it does not tell."""
+    try:
+        return len(estimator.get_feature_names_out())
+    except (AttributeError, ValueError):
+        return None
 
 
 def _class_count(estimator: Any) -> int | None:

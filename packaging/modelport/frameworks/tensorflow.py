@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from modelport.console import muted
 from modelport.errors import MissingTool, SpecError
 from modelport.frameworks.probing import NAME, SHAPE, Probe, ProbedTensor, Tensors
 from modelport.frameworks.wire import messages, read_fields, signed
@@ -111,9 +112,10 @@ def probe_loaded_keras(path: Path) -> Probe:
     from modelport_runtime.engines.binding import ModelError
 
     try:
-        from modelport_runtime.engines.tensorflow import load_keras, name_ends
+        with muted():
+            from modelport_runtime.engines.tensorflow import load_keras, name_ends
 
-        model = load_keras(path)
+            model = load_keras(path)
     except ImportError as error:
         raise MissingTool(f"loading {path.name} needs {error.name}; pip install 'modelport[tfserving]'") from error
     except ModelError as error:

@@ -124,7 +124,9 @@ class SignatureEntry(Section):
 class ModelSection(Section):
     """Where the model is and how to load it."""
 
-    framework: Literal["pytorch", "onnx", "tensorflow", "sklearn"] = Field(description="Who made the model.")
+    framework: Literal["pytorch", "onnx", "tensorflow", "sklearn", "xgboost", "lightgbm"] = Field(
+        description="Who made the model."
+    )
     source: FilePath = Field(description="File or folder, relative to the spec.")
     sha256: Sha256 | None = Field(default=None, description="Digest that the file must have; checked.")
     entrypoint: CodeReference | None = Field(

@@ -45,6 +45,8 @@ SAID_OTHERWISE = {
     **dict.fromkeys(("torch", "torchscript"), "pytorch"),
     **dict.fromkeys(("keras", "tf", "saved_model"), "tensorflow"),
     "scikit-learn": "sklearn",
+    "xgb": "xgboost",
+    **dict.fromkeys(("lgb", "lgbm"), "lightgbm"),
     "onnxruntime": "onnx",
     "gpu": "cuda",
 }

@@ -206,3 +206,16 @@ def test_labels_are_sorted_whatever_their_order(make_model):
     first, second = (text(made, "project/bentofile.yaml") for made in both)
     assert first == second
     assert yaml.safe_load(first)["labels"] == {"a": "1", "b": "2"}
+
+
+def test_images_get_the_openmp_that_lightgbm_leans_on(make_model):
+    model = make_model(spec={"model": {"framework": "lightgbm", "source": "net.onnx"}}, format="lightgbm_text")
+    for options, packages in (
+        ({}, ["libgomp1"]),
+        ({"system_packages": ["curl", "libgomp1"]}, ["libgomp1", "curl"]),
+        ({"base_image": "debian:12", "system_packages": ["curl"]}, ["curl"]),
+    ):
+        assert (
+            yaml.safe_load(text(plan(model, options), "project/bentofile.yaml"))["docker"]["system_packages"]
+            == packages
+        )
