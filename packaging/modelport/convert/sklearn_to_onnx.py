@@ -115,6 +115,7 @@ def _export(estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[Input
     import onnx
     from skl2onnx import convert_sklearn
 
+    estimator = _bounded(estimator)
     names = _column_names(estimator, inputs)
     dtypes = [plan.inside.get(spec.dtype, spec.dtype) for spec in inputs]
     if plan.joined:
@@ -126,7 +127,7 @@ def _export(estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[Input
     wanted = [spec.name for spec in outputs]
     with quiet():
         model = convert_sklearn(
-            _bounded(estimator),
+            estimator,
             initial_types=types,
             options=_options(estimator, wanted),
             target_opset=_OPSETS,
@@ -260,11 +261,8 @@ def _trees(estimator: Any) -> Iterator[Any]:
         yield estimator.tree_
     elif hasattr(estimator, "fit"):
         for value in vars(estimator).values():
-            if (
-                hasattr(value, "fit")
-                or isinstance(value, list | tuple | dict)
-                or getattr(value, "dtype", None) == object
-            ):
+            objects = isinstance(value, np.ndarray) and value.dtype.kind == "O"
+            if objects or hasattr(value, "fit") or isinstance(value, list | tuple | dict):
                 yield from _trees(value)
 
 
