@@ -53,3 +53,12 @@ def find_lowering(domain: str, op: str, version: int) -> LoweringFunction | None
     load_lowerings()
     fitting = [entry for entry in _LOWERINGS.get((domain, op), ()) if entry.since <= version]
     return max(fitting, key=lambda entry: entry.since).function if fitting else None
+
+
+def lowered_ops() -> dict[str, list[str]]:
+    """Return the names of all ops that have a lowering of their own, sorted, by domain."""
+    load_lowerings()
+    names: dict[str, list[str]] = {}
+    for domain, op in sorted(_LOWERINGS):
+        names.setdefault(domain, []).append(op)
+    return names

@@ -225,6 +225,15 @@ def _split_to_sequence(node: Node) -> Value:
     return Value.of_items([Value(part) for part in kept])
 
 
+@lowers("SequenceMap")
+def _sequence_map(node: Node) -> tuple[Value, ...]:
+    rows = [
+        _body(node, [value if value.items is None else value.items[i] for value in node.inputs if value is not None])
+        for i in range(len(_items(node)))
+    ]
+    return tuple(Value.of_items([row[column] for row in rows]) for column in range(len(node.outputs)))
+
+
 @lowers("Optional", "OptionalGetElement")
 def _optional(node: Node) -> Value:
     return node.value(0)

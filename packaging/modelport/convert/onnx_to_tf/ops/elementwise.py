@@ -309,12 +309,25 @@ def _cast(node: Node) -> Value:
         target = tf_dtype(int(node.attr("to", 1)))
     except ValueError as error:
         raise node.fail(str(error)) from error
-    return spread(node, functools.partial(cast, target=target), [node.value(0)])
+    return _cast_to(node, target)
 
 
 @lowers("CastLike")
 def _cast_like(node: Node) -> Value:
-    return spread(node, functools.partial(cast, target=node.value(1).dtype), [node.value(0)])
+    return _cast_to(node, node.value(1).dtype)
+
+
+def _cast_to(node: Node, target: Any) -> Value:
+    saturate = bool(node.attr("saturate", 1))
+    return spread(node, functools.partial(cast, target=target, saturate=saturate), [node.value(0)])
+
+
+@lowers("BitCast")
+def _bit_cast(node: Node) -> Value:
+    target, source = tf_dtype(int(node.attr("to", 1))), node.value(0).dtype
+    if target == tf.bool or target.size != source.size or tf.string in {source, target}:
+        raise node.fail(f"the bits of {source.name} cannot be read as {target.name}")
+    return spread(node, lambda x: tf.cast(x, target) if x.dtype == tf.bool else tf.bitcast(x, target), [node.value(0)])
 
 
 @functools.cache
@@ -322,21 +335,30 @@ def _try_cast(source: Any, target: Any) -> None:
     """Raise TypeError for a cast that TensorFlow would refuse, or do otherwise than ONNX, while the model runs."""
     from tensorflow.python.eager import context  # tf.init_scope does not leave a plain graph
 
-    if any(dtype.name.startswith("float8") for dtype in (source, target)):
-        raise TypeError("TensorFlow's 8-bit floats do not saturate as ONNX's do")
     if tf.string in {source, target}:
         return
     try:
         with context.eager_mode():
-            tf.cast(tf.zeros([1], source), target)
-    except (tf.errors.UnimplementedError, tf.errors.NotFoundError) as error:
+            tf.cast(tf.constant(np.zeros(1, source.as_numpy_dtype)), target)
+    except (tf.errors.UnimplementedError, tf.errors.NotFoundError, TypeError) as error:
         raise TypeError(f"there is no cast from {source.name} to {target.name}") from error
 
 
-def cast(tensor: Tensor, target: Any) -> Tensor:
-    """Cast as ONNX does, strings included."""
+#: The largest numbers of 8-bit floats.
+_FLOAT8 = {"float8_e4m3fn": 448.0, "float8_e5m2": 57344.0}
+_INT4 = {"int4", "uint4"}
+
+
+def cast(tensor: Tensor, target: Any, *, saturate: bool = True) -> Tensor:
+    """Cast as ONNX does, strings included; 8-bit floats take their largest number for what is beyond it."""
     if tensor.dtype == target:
         return tf.identity(tensor)
+    if target.name in _FLOAT8:
+        tensor = tensor if tensor.dtype.is_floating else tf.cast(tensor, tf.float64)
+        limit = tf.cast(_FLOAT8[target.name], tensor.dtype) if saturate and tensor.dtype.name not in _FLOAT8 else None
+        tensor = tensor if limit is None else tf.minimum(tf.maximum(tensor, -limit), limit)
+    elif {tensor.dtype.name, target.name} & _INT4:
+        return _cast_int4(tensor, target)
     _try_cast(tensor.dtype, target)
     if target == tf.string:
         return tf.as_string(tensor, shortest=True) if tensor.dtype.is_floating else tf.as_string(tensor)
@@ -344,6 +366,14 @@ def cast(tensor: Tensor, target: Any) -> Tensor:
         wide = target if target in {tf.float32, tf.float64, tf.int32, tf.int64} else tf.float64
         return tf.cast(tf.strings.to_number(tensor, wide), target)
     return tf.cast(tensor, target)
+
+
+def _cast_int4(tensor: Tensor, target: Any) -> Tensor:
+    """Cast to or from integers of 4 bits, which TensorFlow casts to and from integers only."""
+    if tensor.dtype.name in _INT4:
+        return cast(tf.cast(tensor, tf.int32), target)
+    low = tf.bitwise.bitwise_and(cast(tensor, tf.int32), 15)  # what does not fit loses its higher bits
+    return tf.cast(low if target.name == "uint4" else tf.bitwise.bitwise_xor(low, 8) - 8, target)
 
 
 @lowers("Identity", "Dropout")

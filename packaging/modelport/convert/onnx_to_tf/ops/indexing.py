@@ -12,6 +12,9 @@ from modelport.convert.onnx_to_tf.node import Node, as_shape, dims, product
 from modelport.convert.onnx_to_tf.registry import lowers
 from modelport.convert.onnx_to_tf.value import Tensor, Value
 
+#: How long the slices may be that `Unique` sorts: each element costs an op.
+_SORTED_ELEMENTS = 256
+
 
 def wrapped(node: Node, index: int, size: int | Tensor) -> Tensor:
     """Return an index input with negative indices counted from the end."""
@@ -107,12 +110,14 @@ def _multiplied(x: Tensor, rows: Tensor, updates: Tensor) -> Tensor:
 
 @lowers("OneHot")
 def _one_hot(node: Node) -> Tensor:
-    depth = int(node.constant(1, "depth").reshape(-1)[0])
+    constant = node.value(1).constant
+    depth = tf.reshape(tf.cast(node.tensor(1), tf.int32), []) if constant is None else int(constant.reshape(-1)[0])
     off, on = tf.unstack(node.tensor(2), num=2)
     indices = node.tensor(0)
     whole = tf.cast(indices, tf.int64)
-    whole = tf.where(whole < 0, whole + depth, whole)
-    return tf.one_hot(whole, depth, on_value=on, off_value=off, axis=int(node.attr("axis", -1)))
+    whole = tf.where(whole < 0, whole + tf.cast(depth, tf.int64), whole)
+    axis = int(node.attr("axis", -1)) % (node.rank() + 1)
+    return tf.one_hot(whole, depth, on_value=on, off_value=off, axis=axis)
 
 
 @lowers("NonZero")
@@ -160,7 +165,7 @@ def _top_k(node: Node) -> Any:
 @lowers("Unique")
 def _unique(node: Node) -> Any:
     if node.attr("axis", None) is not None and node.rank() > 1:
-        raise node.fail("it looks for unique slices along an axis; TensorFlow's op does not sort them")
+        return _unique_slices(node)
     flat = tf.reshape(node.tensor(0), [-1])
     values, where, counts = tf.unique_with_counts(flat, out_idx=tf.int64)
     order = tf.argsort(values) if int(node.attr("sorted", 1)) else tf.range(tf.size(values))
@@ -169,3 +174,31 @@ def _unique(node: Node) -> Any:
     first = tf.math.unsorted_segment_min(positions, where, tf.size(values))
     back = tf.cast(tf.gather(rank, where), tf.int64)
     return tf.gather(values, order), tf.gather(first, order), back, tf.gather(counts, order)
+
+
+def _unique_slices(node: Node) -> Any:
+    """Return the different slices along an axis, sorted by their elements."""
+    axis = node.axis(0)
+    x = node.tensor(0)
+    values, where, counts = tf.raw_ops.UniqueWithCountsV2(x=x, axis=[axis], out_idx=tf.int64)
+    order = _sorted_slices(node, values, axis) if int(node.attr("sorted", 1)) else tf.range(tf.size(counts))
+    positions = tf.range(tf.size(where, out_type=tf.int64))
+    first = tf.math.unsorted_segment_min(positions, where, tf.size(counts))
+    back = tf.cast(tf.gather(tf.argsort(order), where), tf.int64)
+    return tf.gather(values, order, axis=axis), tf.gather(first, order), back, tf.gather(counts, order)
+
+
+def _sorted_slices(node: Node, values: Tensor, axis: int) -> Tensor:
+    """Return the order in which slices stand sorted: by their last element, then by the one before it, and so on."""
+    sizes = [size for i, size in enumerate(node.value(0).shape or ()) if i != axis]
+    length = int(np.prod([size or 0 for size in sizes]))
+    if None in sizes or not 0 < length <= _SORTED_ELEMENTS:
+        raise node.fail(
+            f"it sorts slices, whose number of elements must be known and at most {_SORTED_ELEMENTS}; "
+            "export it with sorted=False"
+        )
+    columns = tf.reshape(tf.transpose(values, [*(i for i in range(node.rank()) if i != axis), axis]), [length, -1])
+    order = tf.range(tf.shape(columns)[1])
+    for column in reversed(range(length)):
+        order = tf.gather(order, tf.argsort(tf.gather(columns[column], order), stable=True))
+    return order

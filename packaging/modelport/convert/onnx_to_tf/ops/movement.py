@@ -298,7 +298,8 @@ def _depth_and_space(node: Node) -> Tensor:
     n, c, h, w = dims(node.tensor(0))
     if node.op == "SpaceToDepth":
         cells = tf.reshape(node.tensor(0), as_shape([n, c, h // block, block, w // block, block]))
-        moved = tf.transpose(cells, [0, 3, 5, 1, 2, 4])
+        crd = node.attr("mode", b"DCR") == b"CRD"
+        moved = tf.transpose(cells, [0, 1, 3, 5, 2, 4] if crd else [0, 3, 5, 1, 2, 4])
         return tf.reshape(moved, as_shape([n, c * block * block, h // block, w // block]))
     depth = c // (block * block)
     if node.attr("mode", b"DCR") == b"DCR":

@@ -10,12 +10,16 @@ from modelport.convert.onnx_to_tf.dtypes import tf_dtype
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node
 from modelport.convert.onnx_to_tf.ops.conv import convolve
+from modelport.convert.onnx_to_tf.ops.elementwise import cast
 from modelport.convert.onnx_to_tf.ops.matrix import multiply
 from modelport.convert.onnx_to_tf.ops.windows import read_window
 from modelport.convert.onnx_to_tf.registry import lowers
 from modelport.convert.onnx_to_tf.value import Tensor, Value
 
 _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32")
+_INT4 = {"int4": (-8, 7), "uint4": (0, 15)}
+_FLOAT8 = ("float8_e4m3fn", "float8_e5m2")
+_KNOWN = {*_INTEGERS, *_INT4, *_FLOAT8}
 
 
 def _along(node: Node, parameter: Tensor, x: Tensor) -> Tensor:
@@ -35,12 +39,11 @@ def _along(node: Node, parameter: Tensor, x: Tensor) -> Tensor:
 
 
 def _quantized(scaled: Tensor, zero: Tensor | None, target: Any) -> Tensor:
-    if target.name not in _INTEGERS:
-        return tf.cast(scaled, target)
     rounded = tf.round(scaled)
     if zero is not None:
-        rounded = rounded + tf.cast(zero, rounded.dtype)
-    return tf.cast(tf.clip_by_value(rounded, float(target.min), float(target.max)), target)
+        rounded = rounded + cast(zero, rounded.dtype)
+    low, high = _INT4.get(target.name) or (target.min, target.max)
+    return cast(tf.clip_by_value(rounded, float(low), float(high)), target)
 
 
 @lowers("QuantizeLinear")
@@ -49,21 +52,24 @@ def _quantize(node: Node) -> Tensor:
     scale, zero = node.tensor(1), node.optional(2)
     asked = int(node.attr("output_dtype", 0))
     target = zero.dtype if zero is not None else tf_dtype(asked) if asked else tf.uint8
-    if target.name not in _INTEGERS:
-        raise node.fail(f"it quantizes to {target.name}; TensorFlow computes with 8 and 16 bits")
+    if target.name not in _KNOWN:
+        raise node.fail(f"it quantizes to {target.name}; TensorFlow computes with {', '.join(sorted(_KNOWN))}")
     x = x if x.dtype.is_floating and x.dtype.size >= 4 else tf.cast(x, tf.float32)
     scaled = x / tf.cast(_along(node, scale, x), x.dtype)
+    if target.name in _FLOAT8:
+        return cast(scaled, target, saturate=bool(node.attr("saturate", 1)))
     return _quantized(scaled, None if zero is None else _along(node, zero, x), target)
 
 
 @lowers("DequantizeLinear")
 def _dequantize(node: Node) -> Tensor:
     x, scale, zero = node.tensor(0), node.tensor(1), node.optional(2)
-    if x.dtype.name not in _INTEGERS:
-        raise node.fail(f"it reads {x.dtype.name}; TensorFlow computes with 8 and 16 bits")
-    wide = tf.cast(x, tf.int32)
+    if x.dtype.name not in _KNOWN:
+        raise node.fail(f"it reads {x.dtype.name}; TensorFlow computes with {', '.join(sorted(_KNOWN))}")
+    middle = tf.float32 if x.dtype.name in _FLOAT8 else tf.int32
+    wide = tf.cast(x, middle)
     if zero is not None:
-        wide = wide - _along(node, tf.cast(zero, tf.int32), x)
+        wide = wide - _along(node, tf.cast(zero, middle), x)
     asked = int(node.attr("output_dtype", 0))
     result = tf.cast(wide, tf.float32) * tf.cast(_along(node, scale, x), tf.float32)
     return tf.cast(result, tf_dtype(asked) if asked else scale.dtype)

@@ -22,13 +22,13 @@ class Axis:
     Attributes:
         size: Elements before, an int or a scalar tensor.
         target: Elements after.
-        scale: Their ratio as ONNX counts it.
+        scale: Their ratio as ONNX counts it; a tensor where a size is known only while the model runs.
         roi: Start and end of the region of interest, for ``tf_crop_and_resize``.
     """
 
     size: Any
     target: Any
-    scale: float
+    scale: Any
     roi: tuple[float, float]
 
 
@@ -156,6 +156,9 @@ def _resized(node: Node, x: Tensor, place: int, axis: Axis) -> Tensor:
 
 @lowers("Resize", since=11)
 def _resize(node: Node) -> Value:
+    sizes = node.optional_value(3)
+    if sizes is not None and sizes.constant is None and sizes.elements is not None:
+        return _resize_to(node, sizes.elements)
     return _resize_by(node, node.optional_constant(2, "scales"), node.optional_constant(3, "sizes"), 1)
 
 
@@ -197,6 +200,41 @@ def _resize_by(node: Node, scales: Array | None, sizes: Array | None, roi_index:
         region = (0.0, 1.0) if roi is None or not roi.size else (float(roi[i]), float(roi[i + len(axes)]))
         x = _resized(node, x, place, Axis(size, target, scale, region))
     return wrap(x)  # type: ignore[no-any-return]
+
+
+def _resize_to(node: Node, sizes: tuple[Any, ...]) -> Value:
+    """Resize to sizes of which some are known only while the model runs; batch and channels must keep theirs."""
+    value, rank = node.value(0), node.rank()
+    axes = [axis % rank for axis in node.attr("axes", range(rank))]
+    if node.attr("keep_aspect_ratio_policy", b"stretch") != b"stretch":
+        raise node.fail("it keeps the aspect ratio for sizes (input 3) that are computed while the model runs")
+    x, wrap = standing(node, value)
+    order = last_order(rank) if value.is_last else list(range(rank))
+    for axis, target in zip(axes, sizes, strict=True):
+        size, place = (value.shape or ())[axis], order.index(axis)
+        if isinstance(target, int) and target == size:
+            continue
+        if isinstance(target, int) and size is not None:
+            x = _resized(node, x, place, Axis(size, target, target / size, (0.0, 1.0)))
+        elif axis < 2:
+            own = value.rows if axis == 0 and value.is_last and value.rows is not None else tf.shape(x)[place]
+            same = tf.equal(tf.cast(own, tf.int64), tf.cast(target, tf.int64))
+            with tf.control_dependencies([tf.debugging.Assert(same, ["a Resize changes the batch or the channels"])]):
+                x = tf.identity(x)
+        else:
+            x = _resized(node, x, place, _running_axis(node, tf.shape(x)[place], target))
+    return wrap(x)  # type: ignore[no-any-return]
+
+
+def _running_axis(node: Node, size: Any, target: Any) -> Axis:
+    """Return how a dimension is resized of which the old or the new size is known only while the model runs."""
+    mode = node.attr("coordinate_transformation_mode", b"half_pixel")
+    if mode not in {b"half_pixel", b"asymmetric", b"tf_half_pixel_for_nn"} or int(node.attr("antialias", 0)):
+        raise node.fail(
+            f"its sizes (input 3) are computed while the model runs, and its mode is {mode.decode()!r}"
+            f"{', with antialias' if int(node.attr('antialias', 0)) else ''}; give sizes that are constants"
+        )
+    return Axis(size, tf.cast(target, tf.int32), _floats(target) / _floats(size), (0.0, 1.0))
 
 
 def _scales_of(node: Node, sizes: Array, shape: list[int | None]) -> tuple[Array, Array]:

@@ -13,11 +13,13 @@ import numpy as np
 
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node
+from modelport.convert.onnx_to_tf.ops.ranked import walk_ranked
 from modelport.convert.onnx_to_tf.ops.scores import both_classes, labels, transform
 from modelport.convert.onnx_to_tf.registry import ML, lowers
 from modelport.convert.onnx_to_tf.value import Array, Tensor
 
 _MODES = (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GTE", b"BRANCH_GT", b"BRANCH_EQ", b"BRANCH_NEQ")
+_MEMBER = 6  # only the newer op has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class Forest:
         missing: Whether NaN counts as holding.
         roots: Where each tree begins.
         depth: Steps from a root to the deepest leaf.
+        members: For nodes that test for membership in a set: its members, filled up with NaN, [nodes, most].
     """
 
     features: Array
@@ -41,6 +44,7 @@ class Forest:
     missing: Array
     roots: Array
     depth: int
+    members: Array | None = None
 
 
 def _either(node: Node, name: str) -> Array:
@@ -85,8 +89,20 @@ def _depth(children: Array, roots: Array) -> int:
         level, depth = below, depth + 1
 
 
-def walk_forest(x: Tensor, forest: Forest) -> Tensor:
-    """Return the leaf that each row of `x`, [batch, columns], reaches in each tree: [batch, trees]."""
+def walk_forest(x: Tensor, forest: Forest, given: Array) -> Tensor:
+    """Return what is `given` for the leaf that each row of `x`, [batch, columns], reaches in each tree.
+
+    Args:
+        x: Rows of floats.
+        forest: The trees.
+        given: One entry a node.
+
+    Returns:
+        [batch, trees].
+    """
+    ranked = walk_ranked(x, forest, given)
+    if ranked is not None:
+        return ranked
     at = tf.zeros_like(tf.gather(x, [0] * len(forest.roots), axis=1), dtype=tf.int32) + forest.roots
     features, thresholds = tf.constant(forest.features), tf.constant(forest.thresholds)
     children = tf.constant(forest.children.reshape(-1))
@@ -94,11 +110,14 @@ def walk_forest(x: Tensor, forest: Forest) -> Tensor:
         seen = tf.gather(x, tf.gather(features, at), batch_dims=1, axis=1)
         holds = _compare(forest, seen, tf.cast(tf.gather(thresholds, at), x.dtype), at)
         at = tf.gather(children, 2 * at + tf.cast(holds, tf.int32))
-    return at
+    return tf.gather(tf.constant(given), at)
 
 
 def _compare(forest: Forest, seen: Tensor, threshold: Tensor, at: Tensor) -> Tensor:
-    comparisons = (tf.less_equal, tf.less, tf.greater_equal, tf.greater, tf.equal, tf.not_equal)
+    def is_member(x: Tensor, _: Tensor) -> Tensor:
+        return tf.reduce_any(tf.equal(x[..., None], tf.cast(tf.gather(forest.members, at), x.dtype)), -1)
+
+    comparisons = (tf.less_equal, tf.less, tf.greater_equal, tf.greater, tf.equal, tf.not_equal, is_member)
     used = sorted({int(mode) for mode in forest.modes if mode >= 0})
     holds = comparisons[used[0]](seen, threshold) if used else tf.zeros_like(seen, dtype=tf.bool)
     for mode in used[1:]:
@@ -114,16 +133,18 @@ def _rows(node: Node) -> Tensor:
     return x if x.dtype.is_floating else tf.cast(x, tf.float32)
 
 
-def _aggregate(node: Node, leaves: Array, at: Tensor, trees: int) -> Tensor:
+def _aggregate(node: Node, leaves: Array, x: Tensor, forest: Forest) -> Tensor:
     """Combine what the leaves give, [nodes, targets], over the trees: [batch, targets] in float64."""
     how = node.attr("aggregate_function", b"SUM")
-    given = tf.gather(leaves, at)
+    # Many leaves give the same: a table of what is different stays in the processor's cache.
+    different, which = np.unique(leaves, axis=0, return_inverse=True)
+    given = tf.gather(tf.constant(different), walk_forest(x, forest, which.reshape(-1).astype(np.int32)))
     if how == b"MIN":
         return tf.reduce_min(given, 1)
     if how == b"MAX":
         return tf.reduce_max(given, 1)
     total = tf.reduce_sum(given, 1)
-    return total / trees if how == b"AVERAGE" else total
+    return total / len(forest.roots) if how == b"AVERAGE" else total
 
 
 def _leaves(node: Node, place: dict[tuple[int, int], int], kind: str, count: int) -> Array:
@@ -141,7 +162,7 @@ def _regressor(node: Node) -> Tensor:
     count = int(node.attr("n_targets", 1))
     x = _rows(node)
     leaves = _leaves(node, place, "target", count)
-    total = _aggregate(node, leaves, walk_forest(x, forest), len(forest.roots))
+    total = _aggregate(node, leaves, x, forest)
     base = _either(node, "base_values")
     if base.size:
         total = total + base.astype(np.float64)
@@ -155,7 +176,7 @@ def _classifier(node: Node) -> Any:
     count = max(len(names), 1)
     x = _rows(node)
     leaves = _leaves(node, place, "class", count)
-    scores = _aggregate(node, leaves, walk_forest(x, forest), len(forest.roots))
+    scores = _aggregate(node, leaves, x, forest)
     base = _either(node, "base_values").astype(np.float64)
     given = sorted(set(node.attr("class_ids", [])))
     weights = _either(node, "class_weights")
@@ -169,13 +190,27 @@ def _classifier(node: Node) -> Any:
     return tf.gather(names, won), tf.cast(shown, tf.float32)
 
 
+def _members(node: Node, modes: Array) -> Array | None:
+    """Return the sets of the nodes that test for membership, [nodes, most], filled up with NaN; None without such."""
+    testing = np.flatnonzero(modes == _MEMBER)
+    if not len(testing):
+        return None
+    flat = np.asarray(node.attr("membership_values", np.zeros(0))).reshape(-1)
+    ends = np.flatnonzero(np.isnan(flat))
+    if len(ends) != len(testing):
+        raise node.fail(f"it has {len(testing)} nodes that test for membership in a set and {len(ends)} sets")
+    sets = [part[~np.isnan(part)] for part in np.split(flat, ends)]
+    members = np.full((len(modes), max(map(len, sets))), np.nan, flat.dtype)
+    for place, given in zip(testing, sets, strict=False):  # what stands after the last end is no set
+        members[place, : len(given)] = given
+    return members
+
+
 @lowers("TreeEnsemble", domain=ML, since=5)
 def _ensemble(node: Node) -> Tensor:
     """The newer op: leaves and inner nodes are numbered apart, and modes are numbers."""
     roots = np.array(node.attr("tree_roots", []), np.int32)
     modes = np.asarray(node.attr("nodes_modes", np.zeros(0))).astype(np.int32).reshape(-1)
-    if (modes > 5).any():
-        raise node.fail("its trees test for membership in a set (BRANCH_MEMBER)")
     inner = len(modes)
     leaf_targets = list(node.attr("leaf_targetids", []))
     nodes = inner + len(leaf_targets)
@@ -186,6 +221,7 @@ def _ensemble(node: Node) -> Tensor:
     splits = np.asarray(node.attr("nodes_splits", np.zeros(0))).reshape(-1)
     missing = np.array(node.attr("nodes_missing_value_tracks_true", None) or [0] * inner, bool)
     pad = [(0, nodes - inner)]
+    members = _members(node, modes)
     forest = Forest(
         features=np.pad(np.array(node.attr("nodes_featureids", []), np.int32), pad),
         thresholds=np.pad(splits, pad),
@@ -194,6 +230,7 @@ def _ensemble(node: Node) -> Tensor:
         missing=np.pad(missing, pad),
         roots=roots,
         depth=_depth(children, roots),
+        members=None if members is None else np.pad(members, [*pad, (0, 0)], constant_values=np.nan),
     )
     weights = np.asarray(node.attr("leaf_weights", np.zeros(0))).reshape(-1)
     leaves = np.zeros((nodes, int(node.attr("n_targets", 1))))
@@ -201,5 +238,5 @@ def _ensemble(node: Node) -> Tensor:
     how = (b"AVERAGE", b"SUM", b"MIN", b"MAX")[int(node.attr("aggregate_function", 1))]
     after = (b"NONE", b"SOFTMAX", b"LOGISTIC", b"SOFTMAX_ZERO", b"PROBIT")[int(node.attr("post_transform", 0))]
     node = node.having(aggregate_function=how, post_transform=after)
-    total = _aggregate(node, leaves, walk_forest(node.tensor(0), forest), len(roots))
+    total = _aggregate(node, leaves, node.tensor(0), forest)
     return tf.cast(transform(node, total), node.value(0).dtype)

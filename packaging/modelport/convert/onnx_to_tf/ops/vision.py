@@ -12,6 +12,9 @@ from modelport.convert.onnx_to_tf.node import Node, as_shape, dims
 from modelport.convert.onnx_to_tf.registry import lowers
 from modelport.convert.onnx_to_tf.value import Tensor
 
+#: Up to how many pairs of image and class suppression is written out, without a loop.
+_WRITTEN_OUT = 16
+
 
 def _reflected(at: Tensor, low: float, high: Tensor) -> Tensor:
     """Reflect positions into [low, high], as often as it takes."""
@@ -127,9 +130,6 @@ def _along_lines(maps: Tensor, lines: list[tuple[Tensor, Tensor]], ends: tuple[b
 @lowers("NonMaxSuppression")
 def _non_max_suppression(node: Node) -> Tensor:
     boxes, scores = node.tensor(0), node.tensor(1)
-    batch, classes = scores.shape.as_list()[:2]
-    if batch is None or classes is None:
-        raise node.fail("the batch and the number of classes must be known; declare them in the model's inputs")
     limit = node.optional(2)
     most = tf.cast(tf.reshape(limit, []), tf.int32) if limit is not None else tf.constant(0)
     overlap = tf.reshape(node.optional(3), []) if node.optional_value(3) is not None else tf.constant(0.0)
@@ -137,12 +137,24 @@ def _non_max_suppression(node: Node) -> Tensor:
     if int(node.attr("center_point_box", 0)):
         x, y, w, h = tf.unstack(boxes, axis=-1)
         boxes = tf.stack([y - h / 2, x - w / 2, y + h / 2, x + w / 2], -1)
-    rows = []
-    for b, c in itertools.product(range(batch), range(classes)):
-        kept = tf.image.non_max_suppression(boxes[b], scores[b, c], most, overlap, least)
-        kept = tf.cast(kept, tf.int64)
-        rows.append(tf.stack([tf.fill(tf.shape(kept), np.int64(b)), tf.fill(tf.shape(kept), np.int64(c)), kept], 1))
-    return tf.concat(rows, 0)
+
+    def kept(b: Any, c: Any) -> Tensor:
+        places = tf.cast(tf.image.non_max_suppression(boxes[b], scores[b, c], most, overlap, least), tf.int64)
+        images, classes = (tf.fill(tf.shape(places), tf.cast(number, tf.int64)) for number in (b, c))
+        return tf.stack([images, classes, places], 1)
+
+    batch, classes = dims(scores)[:2]
+    if isinstance(batch, int) and isinstance(classes, int) and 0 < batch * classes <= _WRITTEN_OUT:
+        return tf.concat([kept(b, c) for b, c in itertools.product(range(batch), range(classes))], 0)
+    count = tf.convert_to_tensor(batch * classes)
+    start = (tf.constant(0), tf.zeros([0, 3], tf.int64))
+    shapes = (tf.TensorShape([]), tf.TensorShape([None, 3]))
+    return tf.while_loop(
+        lambda i, _: i < count,
+        lambda i, rows: (i + 1, tf.concat([rows, kept(i // classes, i % classes)], 0)),
+        start,
+        shape_invariants=shapes,
+    )[1]
 
 
 @lowers("Col2Im")
