@@ -103,6 +103,7 @@ class ToyBackend:
             signature=model.signature,
             served=model.served,
             entrypoint=model.spec.model.entrypoint,
+            max_batch_size=model.spec.serving.batching and model.spec.serving.batching.max_size,
         )
         import modelport_runtime
 
