@@ -108,5 +108,14 @@ def _show(rows: list[Row], exam: Exam, model: Model, *, as_json: bool) -> None:
     for row in rows:
         if row.skipped:
             console.print(f"{row.backend} {row.protocol}: {row.skipped}", markup=False, style="yellow")
+    for (backend, fault), protocols in _gathered(rows).items():
+        console.print(f"{backend} over {', '.join(protocols)}: {fault}", markup=False, style="red")
+
+
+def _gathered(rows: list[Row]) -> dict[tuple[str, str], list[str]]:
+    """Give each backend's faults once, with the protocols that had them: a server that died has the same for all."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
         for fault in row.faults:
-            console.print(f"{row.backend} {row.protocol}: {fault}", markup=False, style="red")
+            found.setdefault((row.backend, fault), []).append(row.protocol)
+    return found
