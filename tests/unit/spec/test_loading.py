@@ -97,10 +97,11 @@ serving:
         # as long as it takes
         max_size: 0
 """
+    frameworks = "pytorch, onnx, tensorflow, sklearn, xgboost, lightgbm"
     assert faults(tmp_path, text) == [
         '3:1: version: must be text, got 1.10; put it in quotes: "1.10"',
         "4:1: model.source: is missing (File or folder, relative to the spec)",
-        '5:5: model.framework: must be one of pytorch, onnx, tensorflow, sklearn, xgboost, lightgbm, got "torch"; did you mean pytorch?',
+        f'5:5: model.framework: must be one of {frameworks}, got "torch"; did you mean pytorch?',
         "6:5: model.entrypont: unknown key; did you mean 'entrypoint'?",
         '8:5: serving.workers: must be a whole number, got "2"; take the quotes off',
         "12:9: serving.batching.max_size: must be at least 1, got 0",
