@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,3 +29,9 @@ def postponed() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if came:
             signal.raise_signal(came[0])
+
+
+def ignore(numbers: Iterable[signal.Signals]) -> None:
+    """Let these signals do nothing for the rest of the process."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)

@@ -10,9 +10,19 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line; end the process with the exit code that `modelport.errors` gives."""
     try:
-        sys.exit(answer(sys.argv[1:]))
+        code = answer(sys.argv[1:])
     except KeyboardInterrupt:  # before the commands are loaded, or while the error is told
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
+    if len(sys.argv) != 2 or sys.argv[1] != "--version":
+        from modelport.signals import ENDING, ignore
+
+        # All is done and told. Python gives the signals their deadly defaults back while it ends: one that comes then
+        # would turn the exit code into "killed".
+        ignore(ENDING)
+    # CPython remembers a Ctrl-C that came within an `exec` of text (dataclasses and named tuples are made by one), even
+    # if it was caught, and under ``python -m`` ends as if killed by it. The next `exec` makes it forget.
+    exec("")  # noqa: S102  # of nothing
+    sys.exit(code)
 
 
 def answer(arguments: list[str]) -> int:

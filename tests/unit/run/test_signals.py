@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -65,3 +67,34 @@ def test_fault_of_a_whole_tree_says_why(tmp_path):
     with pytest.raises(BuildError, match="No space left on device; nothing was changed"), staging(tmp_path / "a"):
         raise fault
     assert list(tmp_path.iterdir()) == []
+
+
+def test_signal_at_the_very_end_does_not_change_the_exit_code(tmp_path):
+    late = "import atexit, os, signal\natexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+    (tmp_path / "sitecustomize.py").write_text(late, encoding="utf-8")
+    ended = run_modelport("schema", PYTHONPATH=str(tmp_path))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+INTERRUPTED_OUTPUT = """
+import sys
+class Output:
+    def write(self, text):
+        try:
+            exec("raise KeyboardInterrupt")
+        except KeyboardInterrupt:
+            pass
+    def flush(self):
+        pass
+sys.stdout = Output()
+"""
+
+
+def test_interrupt_that_came_within_an_exec_does_not_kill_the_process(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_OUTPUT, encoding="utf-8")
+    assert run_modelport("--version", PYTHONPATH=str(tmp_path)).returncode == 0
+
+
+def run_modelport(*arguments, **environment):
+    command = [sys.executable, "-m", "modelport", *arguments]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
