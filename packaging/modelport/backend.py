@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modelport.artifact import Artifact
     from modelport.client.base import Client
     from modelport.model import Model
-    from modelport.plan import BuildPlan, ServicePlan
+    from modelport.plan import BuildPlan, ImagePlan, ServicePlan
 
 GROUP = "modelport.backends"
 
@@ -104,6 +104,49 @@ class Selective(Protocol):
 
     def unable(self, artifact: Artifact) -> Mapping[str, str]:
         """Give the protocols that cannot carry this artifact's tensors, each with a sentence that says why."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSettings:
+    """How an image is to be called and marked.
+
+    Attributes:
+        reference: Name and tag.
+        platforms: ``linux/amd64``, …; empty for this machine's own.
+        labels: OCI labels, beside the backend's own.
+        max_size: Largest size in bytes; None for no limit.
+        require_digest: Refuse a base image that is named by a tag alone.
+    """
+
+    reference: str
+    platforms: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    max_size: int | None = None
+    require_digest: bool = False
+
+
+@runtime_checkable
+class Containerized(Protocol):
+    """A backend whose artifacts can be put into an image."""
+
+    def image(self, artifact: Artifact, settings: ImageSettings) -> ImagePlan:
+        """Describe the image; build nothing.
+
+        Raises:
+            SpecError: The image cannot be made as asked for; the message has the ways out.
+            MissingTool: An extra that describing it needs is not installed.
+        """
+        ...
+
+    def container(self, artifact: Artifact, reference: str) -> ServicePlan:
+        """Describe the service inside that image: the same server, on all addresses and its default ports.
+
+        The endpoints are as seen within the container, on 127.0.0.1.
+
+        Raises:
+            SpecError: The artifact cannot be served in a container as its spec says.
+        """
         ...
 
 

@@ -138,8 +138,32 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """What a service tells Prometheus, and the PromQL that reads it in this server's own metric names.
+
+    In every query ``$selector`` stands where label matchers go (``namespace="a",pod=~"digits-.*"``, without braces) and
+    ``$window`` where a range goes (``5m``).
+
+    Attributes:
+        port: The name of the `Port` that is scraped.
+        path: HTTP path of the metrics.
+        requests: Requests a second.
+        errors: Failed requests a second; the caller's own faults are not counted where the server tells them apart.
+        latency_s: 95th percentile of the latency in seconds; None where the server tells no distribution.
+        saturation: Work waiting or in flight, as a number that grows with load; None where the server does not tell.
+    """
+
+    port: str
+    path: str
+    requests: str
+    errors: str
+    latency_s: str | None = None
+    saturation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePlan:
-    """One running service.
+    """One running service, on this machine or, where `image` is set, in a container.
 
     Attributes:
         backend: The backend's name.
@@ -156,6 +180,15 @@ class ServicePlan:
             for ever says so nowhere else).
         start_timeout_s: How long a start may take, in seconds.
         grace_s: How long it may take to end after SIGTERM, in seconds.
+        image: Reference of the image that it runs in; empty where it runs on this machine. In a container `files` stand
+            in `config_folder`, and ``{state}`` is not used.
+        config_folder: Absolute folder of `files` in the container. The image has them too: a mount over it is how they
+            are changed without a new image.
+        writable: Absolute folders that the server writes to; everything else may be read-only.
+        probe: Command that ends with 0 when, and only when, a request would be answered; for engines that ask within
+            the container.
+        metrics: What it tells Prometheus, if anything.
+        model_bytes: Size of the model's files, in bytes: what loading takes at least in memory.
     """
 
     backend: str
@@ -169,3 +202,37 @@ class ServicePlan:
     fatal: tuple[str, ...] = ()
     start_timeout_s: float = 120.0
     grace_s: float = 15.0
+    image: str = ""
+    config_folder: str = ""
+    writable: tuple[str, ...] = ()
+    probe: tuple[str, ...] = ()
+    metrics: Metrics | None = None
+    model_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePlan:
+    """A container image to be built.
+
+    Attributes:
+        backend: The backend's name.
+        reference: Name and tag: ``registry.example.com/team/digits:1.2.0-torchserve``.
+        bases: The images that it starts from, in the order of the Dockerfile.
+        files: The build context; ``Dockerfile`` and ``.dockerignore`` are among them.
+        tool: Program and arguments that build it in place of ``ENGINE build``, for a backend with a builder of its own;
+            ``{engine}``, ``{context}`` and ``{reference}`` are replaced. Empty for the Dockerfile.
+        platforms: ``linux/amd64``, …; empty for this machine's own.
+        labels: OCI labels.
+        max_size: Largest size in bytes; None for no limit.
+        warnings: Sentences about what will surprise.
+    """
+
+    backend: str
+    reference: str
+    bases: tuple[str, ...]
+    files: tuple[PlannedFile, ...]
+    tool: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    max_size: int | None = None
+    warnings: tuple[str, ...] = ()

@@ -31,6 +31,10 @@ VERSION = r"^[A-Za-z0-9][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*$"
 SHA256 = r"^[0-9a-f]{64}$"
 CODE = r"^[^:\x00-\x1f]+:[A-Za-z_][A-Za-z0-9_]*$"
 PATH = r"^[^\x00-\x1f]+$"
+IMAGE = r"^[a-z0-9]+([._:/-][a-z0-9]+|__[a-z0-9]+)*$"
+PLATFORM = r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$"
+DNS_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+HOST = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 PYTHON = r"^3\.\d{1,2}$"
 
@@ -41,6 +45,10 @@ PATTERN_WORDS = {
     CODE: "where the code is and the class's name with a colon between, such as transform.py:Transform",
     PATH: "a path, without control characters",
     QUANTITY: "a number with a unit of Kubernetes or none, such as 500m, 2, 512Mi or 1.5Gi",
+    IMAGE: "the image's name without a tag, in lower case, such as registry.example.com/team/digits",
+    PLATFORM: "an operating system and an architecture, such as linux/amd64 or linux/arm64",
+    DNS_NAME: "at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit",
+    HOST: "a host name in lower case, such as digits.example.com",
     PYTHON: "a Python version of two numbers, such as 3.11",
 }
 """What each pattern asks for, in words: for messages."""
@@ -51,6 +59,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=SHA256)]
 CodeReference = Annotated[str, StringConstraints(pattern=CODE)]
 FilePath = Annotated[str, StringConstraints(min_length=1, pattern=PATH)]
 Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
+DnsName = Annotated[str, StringConstraints(pattern=DNS_NAME)]
 
 
 class MisplacedValue(ValueError):
@@ -219,6 +228,23 @@ class ResourcesSection(Section):
 
     cpu: Quantity | None = Field(default=None, description="Cores.")
     memory: Quantity | None = Field(default=None, description="Bytes.")
+    gpu: int = Field(default=0, ge=0, le=64, description="NVIDIA GPUs; for environment.device: cuda.")
+
+
+class ImageSection(Section):
+    """The container image, whichever the server in it. Bases are options of the backends."""
+
+    repository: Annotated[str, StringConstraints(pattern=IMAGE, max_length=200)] | None = Field(
+        default=None, description="Name of the image without a tag; left out, the model's name in lower case."
+    )
+    platforms: Items[Annotated[str, StringConstraints(pattern=PLATFORM)]] = Field(
+        default=(), description="Platforms to build for; left out, the building machine's own."
+    )
+    max_size: Quantity | None = Field(default=None, description="The build fails when the image is larger.")
+    require_digest: bool = Field(default=False, description="Refuse base images that are named without a digest.")
+    labels: dict[Annotated[str, StringConstraints(min_length=1, max_length=200)], str] = Field(
+        default_factory=dict, description="OCI labels beside version, revision and the spec's digest."
+    )
 
 
 class AutoscaleSection(Section):
@@ -257,18 +283,69 @@ class CanarySection(Section):
         return value
 
 
+class BlueGreenSection(Section):
+    """The new version runs beside the old one; then all traffic changes over at once."""
+
+    keep_s: int = Field(default=300, ge=0, le=86_400, description="How long the old one is kept after that, in s.")
+
+
 class StrategySection(Section):
     """How a new version takes over."""
 
-    canary: CanarySection | None = Field(default=None, description="Left out: all at once.")
+    canary: CanarySection | None = Field(default=None, description="By growing shares of the traffic.")
+    blue_green: BlueGreenSection | None = Field(default=None, description="All at once, from a second deployment.")
+
+    @model_validator(mode="after")
+    def _one_strategy(self) -> StrategySection:
+        if self.canary is not None and self.blue_green is not None:
+            raise MisplacedValue("stands beside canary; a roll-out follows one strategy", "blue_green")
+        return self
+
+
+class IngressSection(Section):
+    """How callers outside the cluster reach the service."""
+
+    host: Annotated[str, StringConstraints(pattern=HOST, max_length=253)] = Field(description="Host name.")
+    kind: Literal["ingress", "gateway"] = Field(
+        default="ingress", description="An Ingress, or an HTTPRoute of the Gateway API."
+    )
+    class_name: DnsName | None = Field(default=None, description="Ingress class; the cluster's default if left out.")
+    gateway: DnsName | None = Field(default=None, description="Name of the Gateway; for kind: gateway.")
+    tls_secret: DnsName | None = Field(default=None, description="Secret with the certificate; for kind: ingress.")
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> IngressSection:
+        if self.kind == "gateway" and self.gateway is None:
+            raise MisplacedValue("must be named for kind: gateway", "gateway")
+        foreign = ("gateway",) if self.kind == "ingress" else ("class_name", "tls_secret")
+        for key in foreign:
+            if getattr(self, key) is not None:
+                raise MisplacedValue(f"means nothing for kind: {self.kind}", key)
+        return self
+
+
+class KServeSection(Section):
+    """How KServe runs the service."""
+
+    mode: Literal["knative", "standard"] = Field(
+        default="standard", description="KServe's deployment mode: Knative, or plain Deployments."
+    )
 
 
 class DeploySection(Section):
     """How many replicas, and how they change."""
 
+    namespace: DnsName | None = Field(default=None, description="Kubernetes namespace; the caller's if left out.")
     replicas: int = Field(default=1, ge=0, le=10_000, description="How many run, without autoscaling.")
     autoscale: AutoscaleSection | None = Field(default=None, description="Left out: their number is fixed.")
-    strategy: StrategySection | None = Field(default=None, description="How a new version takes over.")
+    strategy: StrategySection | None = Field(default=None, description="Left out: a rolling update.")
+    ingress: IngressSection | None = Field(default=None, description="Left out: reached within the cluster only.")
+    monitoring: bool = Field(default=False, description="Write ServiceMonitor and PrometheusRule (their operator's).")
+    pull_secret: DnsName | None = Field(default=None, description="Secret that the image is pulled with.")
+    weights: Literal["image", "init_container", "volume"] = Field(
+        default="image", description="Where the model's files come from: the server's image, or an image of their own."
+    )
+    kserve: KServeSection = Field(default=KServeSection(), description="How KServe runs the service.")
 
 
 class VerifySection(Section):
@@ -299,6 +376,7 @@ class ModelSpec(Section):
     )
     serving: ServingSection = Field(default=ServingSection(), description="How the server runs, whichever it is.")
     resources: ResourcesSection = Field(default=ResourcesSection(), description="What one replica may use.")
+    image: ImageSection = Field(default=ImageSection(), description="The container image.")
     deploy: DeploySection | None = Field(default=None, description="How many replicas, and how they change.")
     verify: VerifySection = Field(
         default=VerifySection(), description="How closely every backend must agree with the framework."

@@ -1,0 +1,81 @@
+"""What a deployment target is, and how one is found.
+
+A target turns a `Release` into files: a Compose file, Kubernetes manifests, a pipeline. Targets are plug-ins like
+backends: a distribution names a class in the entry-point group ``modelport.targets``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol, runtime_checkable
+
+from modelport.errors import SpecError
+from modelport.plan import PlannedFile, ServicePlan
+from modelport.spec.schema import ModelSpec
+
+GROUP = "modelport.targets"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One model version that is to run somewhere.
+
+    Attributes:
+        spec: The resolved spec.
+        spec_path: The spec's path as the user wrote it, for pipelines and for the headers of what is written.
+        services: The services in their containers, one per backend that was asked for; `ServicePlan.image` is set, by
+            digest where one is known.
+    """
+
+    spec: ModelSpec
+    spec_path: str
+    services: tuple[ServicePlan, ...]
+
+
+@runtime_checkable
+class Target(Protocol):
+    """One way of deploying.
+
+    Attributes:
+        name: As it stands in commands.
+        help: One line for people.
+    """
+
+    name: str
+    help: str
+
+    def render(self, release: Release) -> tuple[PlannedFile, ...]:
+        """Give every file, relative to the folder that the user names; touch nothing.
+
+        Raises:
+            SpecError: The spec asks for what this target would silently ignore; the message has the ways out.
+        """
+        ...
+
+
+def target_names() -> tuple[str, ...]:
+    """Names of all installed targets, sorted."""
+    return tuple(sorted(_registered()))
+
+
+def load_target(name: str) -> Target:
+    """Give the target ``name``.
+
+    Raises:
+        SpecError: No installed distribution registers it.
+    """
+    registered = _registered()
+    if name not in registered:
+        near = get_close_matches(name, registered, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise SpecError(f"no target is called {name!r}; installed: {', '.join(sorted(registered))}.{hint}")
+    target = registered[name].load()()
+    if not isinstance(target, Target):
+        raise SpecError(f"the entry point {registered[name].value!r} in {GROUP} is no target")
+    return target
+
+
+def _registered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
