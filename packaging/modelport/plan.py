@@ -189,6 +189,8 @@ class ServicePlan:
             the container.
         metrics: What it tells Prometheus, if anything.
         model_bytes: Size of the model's files, in bytes: what loading takes at least in memory.
+        model_folder: Absolute folder of the model's files in the container. Where ``deploy.weights`` keeps them out of
+            the server's image, they come from an image of their own, called `weights_reference`.
     """
 
     backend: str
@@ -208,6 +210,12 @@ class ServicePlan:
     probe: tuple[str, ...] = ()
     metrics: Metrics | None = None
     model_bytes: int = 0
+    model_folder: str = ""
+
+    @property
+    def weights_reference(self) -> str:
+        """Reference of the image that holds the model's files alone, beside `image`; by tag."""
+        return self.image.partition("@")[0] + "-weights"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
