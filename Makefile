@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 SOURCES := packaging backends handlers bentos manifests examples tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit lint format constraints clean
+.PHONY: help demo test unit lint format constraints tools clean
 
 help:
 	@echo "make demo         one spec on three real servers, and a table that says whether they agree"
@@ -15,6 +15,7 @@ help:
 	@echo "make unit         the tests that start no server"
 	@echo "make lint         ruff, mypy, import contracts"
 	@echo "make format       rewrite the sources in the project's format"
+	@echo "make tools        the linters that some tests read manifests and workflows with, in .tools"
 	@echo "make constraints  pin all dependencies anew"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -43,6 +44,14 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
+# Linters of what modelport writes: they pin too much to stand beside the servers.
+tools: .tools/.installed
+
+.tools/.installed: .ci/tools.txt
+	test -x .tools/bin/python || $(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --requirement .ci/tools.txt
+	touch $@
+
 constraints: $(STAMP)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml \
@@ -50,4 +59,4 @@ constraints: $(STAMP)
 	sed -i 's/^torch==\([0-9.]*\).*/torch==\1/; /^nvidia-\(cu\|nccl\|nv\)/d; /^cuda-\|^triton/d' constraints.txt
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .tools dist .mypy_cache .ruff_cache .pytest_cache

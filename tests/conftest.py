@@ -1,11 +1,14 @@
 """Options and fixtures of all tests."""
 
+import os
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+TOOLS = Path(__file__).parents[1] / ".tools" / "bin"
 
 
 # A runner in the background is started with SIGINT ignored, and hands that on to every process that a test starts.
@@ -29,3 +32,16 @@ def golden(request):
         assert text == file.read_text(encoding="utf-8"), f"{file} differs; look, then run with --update-golden"
 
     return check
+
+
+@pytest.fixture(scope="session")
+def tool():
+    """Give the path of a linter or the like; skip the test, with its name, where it is not installed."""
+
+    def find(name):
+        found = shutil.which(name, path=f"{TOOLS}{os.pathsep}{os.environ.get('PATH', '')}")
+        if found is None:
+            pytest.skip(f"{name} is not installed here; `make tools` installs it")
+        return found
+
+    return find
