@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,45 @@ def select_backends(names: Iterable[str]) -> tuple[Backend, ...]:
 
 
 def plan_for(backend: Backend, model: Model) -> BuildPlan:
-    """Plan one backend's artifact, with warnings about keys that nothing honours yet.
+    """Plan one backend's artifact.
 
     Raises:
         SpecError: The spec asks for what this backend cannot do.
     """
     options = backend.parse_options(model.spec.backends.get(backend.name, {}))
-    plan = backend.plan(model, options)
-    return replace(plan, warnings=(*plan.warnings, *_unused_keys(model)))
+    return backend.plan(model, options)
+
+
+def plan_each(backends: Sequence[Backend], model: Model) -> tuple[list[BuildPlan], dict[str, SpecError]]:
+    """Plan the artifacts of several backends.
+
+    Returns:
+        The plans, and by backend's name why there is none.
+    """
+    plans: list[BuildPlan] = []
+    refusals: dict[str, SpecError] = {}
+    for backend in backends:
+        try:
+            plans.append(plan_for(backend, model))
+        except SpecError as error:
+            refusals[backend.name] = error
+    return plans, refusals
+
+
+def plan_all(backends: Sequence[Backend], model: Model) -> list[BuildPlan]:
+    """Plan the artifacts of several backends, each of which must be possible.
+
+    Raises:
+        SpecError: Some backends refuse; the message has their reasons and the command for the others.
+    """
+    plans, refusals = plan_each(backends, model)
+    if len(backends) == 1 and refusals:
+        raise next(iter(refusals.values()))
+    if refusals:
+        reasons = "\n".join(f"{name}: {error}" for name, error in refusals.items())
+        others = " ".join(f"-b {plan.backend}" for plan in plans)
+        raise SpecError(f"{reasons}\nnothing was built" + (f"; for the others alone: {others}" if others else ""))
+    return plans
 
 
 def destination(output: Path, plan: BuildPlan) -> Path:
@@ -110,16 +140,6 @@ def _tool_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return versions
-
-
-def _unused_keys(model: Model) -> list[str]:
-    """Keys of the spec that this version reads and nothing acts on."""
-    given = model.spec.model_fields_set
-    return [
-        f"{key}: read and kept in artifact.json; this version deploys nothing, so nothing acts on it"
-        for key in ("resources", "deploy")
-        if key in given
-    ]
 
 
 def require_spec(path: Path) -> Path:

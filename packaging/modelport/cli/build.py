@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from modelport.artifact import Artifact
-from modelport.build import build_artifact, plan_for, resolve, select_backends
+from modelport.build import build_artifact, plan_all, resolve, select_backends
 from modelport.cli.shared import backend_option, json_option, output_option, spec_argument
 from modelport.console import print_json, print_warning, stderr, stdout
 
@@ -22,7 +22,7 @@ def command(spec: Path, backend: tuple[str, ...], output: Path, *, as_json: bool
     backends = select_backends(backend)
     model = resolve(spec)
     # All are planned before the first is built: a spec that one backend refuses builds none.
-    plans = [plan_for(chosen, model) for chosen in backends]
+    plans = plan_all(backends, model)
     built: list[Artifact] = []
     for chosen, plan in zip(backends, plans, strict=True):
         for warning in plan.warnings:

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from modelport.build import destination, plan_for, resolve, select_backends
+from modelport.build import destination, plan_all, plan_each, resolve, select_backends
 from modelport.cli.shared import backend_option, json_option, output_option, spec_argument
 from modelport.console import print_json, print_warning, stdout
+from modelport.errors import SpecError
 from modelport.plan import Archived, BuildPlan, Copied, PlannedFile
 
 
@@ -23,12 +24,17 @@ def command(spec: Path, backend: tuple[str, ...], output: Path, *, as_json: bool
     """Print every file that `build` would write, its size and where its bytes come from. Touches nothing."""
     backends = select_backends(backend)
     model = resolve(spec)
-    plans = [plan_for(chosen, model) for chosen in backends]
+    if as_json or len(backends) == 1:
+        plans, refusals = plan_all(backends, model), dict[str, SpecError]()
+    else:
+        plans, refusals = plan_each(backends, model)
     if as_json:
         print_json([plan_as_data(plan, output) for plan in plans])
         return
     for plan in plans:
         show_plan(plan, output)
+    if refusals:
+        raise SpecError("\n".join(f"{name}: {error}" for name, error in refusals.items()))
 
 
 def plan_as_data(plan: BuildPlan, output: Path) -> dict[str, Any]:

@@ -9,11 +9,12 @@ import click
 
 from modelport.artifact import Artifact, changed_files, read_artifact
 from modelport.backend import Backend
-from modelport.build import build_artifact, destination, plan_for, resolve, select_backends
+from modelport.build import build_artifact, destination, plan_all, resolve, select_backends
 from modelport.cli.shared import backend_option, json_option, output_option, spec_argument
 from modelport.console import print_json, print_warning, stderr, stdout
 from modelport.errors import CheckFailed
 from modelport.model import Model
+from modelport.plan import BuildPlan
 from modelport.verify.report import report_as_data, report_as_table
 from modelport.verify.session import Exam, Row, Tolerance, examine, examine_artifact, prepare, require_samples
 
@@ -51,7 +52,10 @@ def command(  # noqa: PLR0913  # one parameter an option
         atol=model.spec.verify.atol if atol is None else atol, rtol=model.spec.verify.rtol if rtol is None else rtol
     )
     require_samples(model)
-    artifacts = {one.name: _artifact(one, model, output, no_build=no_build) for one in chosen}
+    plans = plan_all(chosen, model)
+    artifacts = {
+        one.name: _artifact(one, plan, output, no_build=no_build) for one, plan in zip(chosen, plans, strict=True)
+    }
     with stderr().status("asking the framework …") as status:
         exam = prepare(model, tolerance)
 
@@ -72,8 +76,7 @@ def command(  # noqa: PLR0913  # one parameter an option
         raise CheckFailed(f"{', '.join(failed)}: not the framework's answers")
 
 
-def _artifact(backend: Backend, model: Model, output: Path, *, no_build: bool) -> Artifact:
-    plan = plan_for(backend, model)
+def _artifact(backend: Backend, plan: BuildPlan, output: Path, *, no_build: bool) -> Artifact:
     folder = destination(output, plan)
     if no_build:
         return read_artifact(folder)
