@@ -164,48 +164,28 @@ class VisionTransformer(nn.Module):
         return self.head(self.encoder(tokens)[:, 0])
 
 
-class BertAttention(nn.Module):
-    """Self-attention as BERT writes it out, with a mask that is added to the scores."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.out, self.norm = nn.Linear(width, width), nn.LayerNorm(width, eps=1e-12)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.view(x.shape[0], x.shape[1], self.heads, -1).permute(0, 2, 1, 3)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the attended sequence, added to the given one and normed."""
-        query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
-        scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5 + mask
-        mixed = (scores.softmax(-1) @ value).permute(0, 2, 1, 3).contiguous()
-        return self.norm(x + self.out(mixed.view(x.shape)))
-
-
 class Bert(nn.Module):
-    """Word, place and type embeddings, two layers, a pooler: ids and mask in, sequence and pooled vector out."""
+    """BERT as `transformers` writes it, from a small configuration: ids and mask in, sequence and pooled vector out."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.words, self.places, self.types = nn.Embedding(100, width), nn.Embedding(64, width), nn.Embedding(2, width)
-        self.norm = nn.LayerNorm(width, eps=1e-12)
-        self.attend = nn.ModuleList(BertAttention(width, 4) for _ in range(2))
-        self.wide = nn.ModuleList(nn.Linear(width, 4 * width) for _ in range(2))
-        self.narrow = nn.ModuleList(nn.Linear(4 * width, width) for _ in range(2))
-        self.norms = nn.ModuleList(nn.LayerNorm(width, eps=1e-12) for _ in range(2))
-        self.pool = nn.Linear(width, width)
+        from transformers import BertConfig, BertModel
+
+        self.bert = BertModel(
+            BertConfig(
+                vocab_size=100,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                intermediate_size=128,
+                max_position_embeddings=64,
+            )
+        )
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the last layer, [batch, length, width], and the pooled first token."""
-        places = torch.arange(ids.shape[1], device=ids.device)[None]
-        x = self.norm(self.words(ids) + self.places(places) + self.types(torch.zeros_like(ids)))
-        added = (1.0 - mask[:, None, None, :].to(x.dtype)) * torch.finfo(x.dtype).min
-        for attend, wide, narrow, norm in zip(self.attend, self.wide, self.narrow, self.norms, strict=True):
-            x = attend(x, added)
-            x = norm(x + narrow(functional.gelu(wide(x))))
-        return x, torch.tanh(self.pool(x[:, 0]))
+        found = self.bert(input_ids=ids, attention_mask=mask)
+        return found.last_hidden_state, found.pooler_output
 
 
 def perceptron() -> nn.Module:
