@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelport.artifact import copied
+from modelport.convert.to_onnx import route_to
 from modelport.errors import SpecError
 from modelport.plan import BuildPlan, Generated, PlannedFile
 from modelport.samples import load_samples
 from modelport_runtime.checking import check_inputs
 from modelport_tfserving.config import render_batching, render_models, render_monitoring
-from modelport_tfserving.conversion import route_for, saved_model
+from modelport_tfserving.conversion import saved_model
 from modelport_tfserving.options import TFServingOptions, check_labels
+from modelport_tfserving.signatures import plan_signatures
 from modelport_tfserving.versions import integer_version
 from modelport_tfserving.warmup import render_warmup
 from modelport_tfserving.wire import describe_rest_gap
 
 if TYPE_CHECKING:
+    from modelport.convert.graph_ends import ExampleSignature
+    from modelport.convert.route import Route
     from modelport.model import Model
 
 WARMUP_PATH = "assets.extra/tf_serving_warmup_requests"
@@ -34,19 +38,21 @@ def plan_layout(model: Model, options: TFServingOptions) -> BuildPlan:
     """
     spec = model.spec
     refuse_transform(model)
-    if spec.serving.batching is not None and not model.signature.batched:
+    if spec.serving.batching is not None and not model.served.batched:
         raise SpecError(
             "serving.batching: requests are joined along the first axis, and not every input and output of this "
             f"model has a dynamic one ({_fixed(model)}). Remove batching, or export the model with a dynamic batch"
         )
     number = options.version or integer_version(spec.version)
     check_labels(options.labels, number, spec.version)
-    route = route_for(model)
+    route = route_to(model, "saved_model")
+    signatures = plan_signatures(model, options.signatures)
+    source = saved_model(model, signatures)
     return BuildPlan(
         backend="tfserving",
         model=model,
         files=(
-            *_saved_model_files(saved_model(model), f"models/{spec.name}/{number}", route.describe() if route else ""),
+            *_saved_model_files(source, f"models/{spec.name}/{number}", _label(route, changed=source != model.source)),
             *_warmup(model, options, f"models/{spec.name}/{number}"),
             _text(
                 "models.config",
@@ -65,13 +71,15 @@ def plan_layout(model: Model, options: TFServingOptions) -> BuildPlan:
         facts={
             "version directory": f"{number} (from version {spec.version!r})",
             "route": route.describe(),
+            **_describe_steps(model),
+            **_describe_signatures(signatures),
             "start with": "tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file=models.config"
             + (" --allow_version_labels_for_unavailable_models" if options.labels else "")
             + (" --enable_batching --batching_parameters_file=batching.config" if spec.serving.batching else "")
             + " --monitoring_config_file=monitoring.config",
             "base path in models.config": f"{options.base_path.rstrip('/')}/{spec.name}, as in a container",
         },
-        warnings=tuple(_warnings(model)),
+        warnings=tuple(_warnings(model, options)),
     )
 
 
@@ -79,14 +87,34 @@ def refuse_transform(model: Model) -> None:
     """Raise where Python code would have to run beside the model.
 
     Raises:
-        SpecError: With the two ways out.
+        SpecError: With the ways out.
     """
     if model.transform is not None:
         raise SpecError(
-            f"transform: TensorFlow Serving runs no Python, so {model.transform.path.name} cannot run there. Two ways "
-            "out: put the pre- and postprocessing into the model itself (a torch module or a scikit-learn pipeline "
-            "around it) and drop the key, or serve this spec with --backend bentoml or --backend torchserve"
+            f"transform: TensorFlow Serving runs no Python, so {model.transform.path.name} cannot run there. "
+            "Three ways out: write it as preprocess and postprocess steps in the spec; put it into the model itself (a "
+            "torch module or a scikit-learn pipeline around it); or serve it with --backend bentoml or torchserve"
         )
+
+
+def _label(route: Route, *, changed: bool) -> str:
+    """Say where the SavedModel's files come from; nothing where they are the user's own."""
+    return route.describe() if route else "saved_model, with other ends" if changed else ""
+
+
+def _describe_steps(model: Model) -> dict[str, str]:
+    """Say what the graph does beside the model, for people."""
+    sides = {"before the model": model.preprocess, "behind the model": model.postprocess}
+    return {f"in the graph {side}": ", ".join(step.kind for step in steps) for side, steps in sides.items() if steps}
+
+
+def _describe_signatures(signatures: Sequence[ExampleSignature]) -> dict[str, str]:
+    """Say what Classify and Regress answer, for people."""
+    return {
+        f"signature {signature.method}": ", ".join(f"{key} from {name}" for key, name in signature.outputs.items())
+        + (", classes from labels" if signature.labels else "")
+        for signature in signatures
+    }
 
 
 def _saved_model_files(folder: Path, target: str, label: str) -> Iterator[PlannedFile]:
@@ -102,23 +130,25 @@ def _warmup(model: Model, options: TFServingOptions, target: str) -> Iterator[Pl
     samples = load_samples(model.samples.path, model.served)
     count = min(samples.count, options.warmup_records)
     data = render_warmup(
-        model.spec.name, (check_inputs(model.signature.inputs, samples.request(i, i + 1)) for i in range(count))
+        model.spec.name, (check_inputs(model.served.inputs, samples.request(i, i + 1)) for i in range(count))
     )
     origin = f"{count} warm-up records from {model.samples.path.name}"
     yield PlannedFile(path=f"{target}/{WARMUP_PATH}", content=Generated(data=data, origin=origin))
 
 
-def _warnings(model: Model) -> Iterator[str]:
+def _warnings(model: Model, options: TFServingOptions) -> Iterator[str]:
     serving = model.spec.serving
     given = serving.model_fields_set
     if serving.workers > 1 and serving.batching is None:
         yield "serving.workers: TensorFlow Serving is one process with a thread pool; used only with serving.batching"
+    if serving.engine == "onnx":
+        yield "serving.engine: TensorFlow Serving runs TensorFlow graphs; onnx acts on the other servers alone"
     if "max_request_mb" in given:
         yield (
             "serving.max_request_mb: TensorFlow Serving has no limit on REST bodies, and may put its own gRPC limit "
             f"of 2 GiB before the {serving.max_request_mb} MiB that it is given; set one in the proxy in front of it"
         )
-    loose = [t for t in model.signature.inputs if None in t.shape[1:]]
+    loose = [t for t in model.served.inputs if None in t.shape[1:]]
     if serving.batching is not None and loose:
         yield (
             "serving.batching: TensorFlow Serving joins only what is equal in every size but the first, and "
@@ -126,19 +156,18 @@ def _warnings(model: Model) -> Iterator[str]:
             "FAILED_PRECONDITION. "
             "Pad them to one size before they are sent, or remove batching"
         )
-    gap = describe_rest_gap(
-        (tensor.name, tensor.dtype) for tensor in (*model.signature.inputs, *model.signature.outputs)
-    )
+    gap = describe_rest_gap((tensor.name, tensor.dtype) for tensor in (*model.served.inputs, *model.served.outputs))
     if gap:
         yield gap
-    if model.spec.labels:
+    named = any(step.kind == "labels" for step in model.postprocess) or options.signatures.classify is not None
+    if model.spec.labels and not named:
         yield "labels: TensorFlow Serving's answers hold no class names; they stand in artifact.json"
     if model.spec.environment.requirements is not None:
         yield "environment.requirements: nothing is installed beside TensorFlow Serving"
 
 
 def _fixed(model: Model) -> str:
-    tensors = model.signature.inputs + model.signature.outputs
+    tensors = model.served.inputs + model.served.outputs
     return ", ".join(str(t) for t in tensors if not t.shape or t.shape[0] is not None)
 
 

@@ -1,4 +1,4 @@
-"""One model, ready to answer: checks, transform, engine, in the order in which a request passes through them."""
+"""One model, ready to answer: checks, transform or steps, engine, in the order in which a request passes them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .codec import NPZ, decode
 from .description import ModelDescription
 from .engines import Engine, load_engine
 from .engines.binding import ModelError
+from .steps import Pipeline
 
 Arrays = dict[str, Array]
 Answer = Arrays | InvalidInput | ModelFailed
@@ -32,6 +33,12 @@ class Runtime:
         self._engine = engine
         self._preprocess = getattr(transform, "preprocess", None)
         self._postprocess = getattr(transform, "postprocess", None)
+        if description.preprocess:
+            names = tuple(tensor.name for tensor in description.signature.inputs)
+            self._preprocess = Pipeline(steps=description.preprocess, names=names)
+        if description.postprocess:
+            names = tuple(tensor.name for tensor in description.served.outputs)
+            self._postprocess = Pipeline(steps=description.postprocess, names=names)
         self._folder = Path()
 
     @classmethod

@@ -109,7 +109,8 @@ def resolve(spec_path: Path) -> Model:
 def _record(plan: BuildPlan) -> dict[str, Any]:
     """What ``artifact.json`` says: enough to tell what went in, nothing that tells on which machine."""
     model = plan.model
-    inputs = {**model.files, **model.code}
+    given = model.original or model
+    inputs = {**given.files, **given.code}
     if model.transform is not None:
         inputs[model.transform.path.name] = model.transform
     if model.samples is not None:

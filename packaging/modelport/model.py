@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from modelport.plan import Copied
     from modelport.spec.schema import ModelSpec
     from modelport_runtime.signature import Signature
+    from modelport_runtime.steps import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,12 +28,15 @@ class Model:
             folder ``{"saved_model.pb": …, "variables/…": …}``.
         code: Python files that ride along (the entrypoint's module), by relative path.
         transform: The transform's file, or None.
+        preprocess: Steps from a request to the model's inputs, in order.
+        postprocess: Steps from the model's outputs to an answer, in order.
         signature: What the model takes and gives, names and order as the model has them.
-        served: What a request holds and an answer gives; differs only with a transform.
+        served: What a request holds and an answer gives; differs only with a transform or with steps.
         served_known: False where the transform's own signature is declared nowhere.
         samples: The samples' file, or None.
         requirements: pip requirements of the artifact's environment, pinned to what is installed here where the
             spec does not say (sorted).
+        original: What it was converted from, where an artifact runs it in another form.
     """
 
     spec: ModelSpec
@@ -42,8 +46,11 @@ class Model:
     files: Mapping[str, Copied]
     code: Mapping[str, Copied] = field(default_factory=dict)
     transform: Copied | None = None
+    preprocess: tuple[Step, ...] = ()
+    postprocess: tuple[Step, ...] = ()
     signature: Signature
     served: Signature
     served_known: bool = True
     samples: Copied | None = None
     requirements: tuple[str, ...] = ()
+    original: Model | None = None

@@ -20,7 +20,9 @@ from modelport.plan import Copied
 from modelport.samples import Samples, load_samples
 from modelport.sources import check_present, locate_source
 from modelport.spec.schema import ModelSpec, TensorEntry, TransformSection
+from modelport.steps import plan_postprocess, plan_preprocess
 from modelport_runtime.signature import Signature, TensorSpec
+from modelport_runtime.steps import Step
 
 
 def resolve_model(spec: ModelSpec, root: Path) -> Model:
@@ -48,6 +50,9 @@ def resolve_model(spec: ModelSpec, root: Path) -> Model:
     packages = {p for code in (entrypoint, transform) if code for p in code.packages} | set(probed.packages)
     samples = _locate_samples(spec, root)
     inputs = _merge_inputs(spec, probed, samples)
+    preprocess, served_inputs = (
+        plan_preprocess(spec.preprocess, inputs, spec.labels) if spec.preprocess else ((), inputs)
+    )
     model = Model(
         spec=spec,
         root=root,
@@ -56,8 +61,10 @@ def resolve_model(spec: ModelSpec, root: Path) -> Model:
         files=files,
         code=_merge_code(entrypoint, transform),
         transform=copied(transform.main) if transform else None,
+        preprocess=preprocess,
         signature=Signature(inputs=inputs, outputs=()),
-        served=Signature(inputs=(), outputs=()),
+        served=Signature(inputs=served_inputs, outputs=()),
+        served_known=transform is None,
         samples=copied(samples) if samples else None,
         requirements=plan_requirements(
             kind,
@@ -162,7 +169,8 @@ def _merge_inputs(spec: ModelSpec, probed: Probe, samples: Path | None) -> tuple
     if merged is not None:
         return merged
     outputs = _tensors(spec.signature.outputs if spec.signature else None) or probed.outputs
-    inputs = fill_from_samples(probed.inputs, samples) if samples and spec.transform is None else probed.inputs
+    plain = spec.transform is None and spec.preprocess is None  # samples hold what the model itself takes
+    inputs = fill_from_samples(probed.inputs, samples) if samples and plain else probed.inputs
     raise SpecError(f"signature: {spec.model.source} does not tell its inputs; {render_missing(inputs, outputs)}")
 
 
@@ -173,8 +181,7 @@ def _with_outputs(model: Model, probed: Probe) -> Model:
     if merged is None and model.format == "keras":
         merged = merge_outputs(declared, probe(model.format, model.source, load=True))
     if merged is None and model.samples is not None:
-        provisional = replace(model, served=model.signature, served_known=spec.transform is None)
-        merged = learn_outputs(provisional)
+        merged = learn_outputs(model)
     if merged is None:
         raise SpecError(
             f"signature: {spec.model.source} does not tell its outputs, and there are no samples to learn them from; "
@@ -186,12 +193,16 @@ def _with_outputs(model: Model, probed: Probe) -> Model:
 def _with_served(model: Model, transform: CodeFiles | None) -> Model:
     """Say what requests hold and answers give, and hold the samples against it."""
     section = model.spec.transform
-    served = model.signature
+    served = replace(model.served, outputs=model.signature.outputs)
+    postprocess: tuple[Step, ...] = ()
+    if model.spec.postprocess is not None:
+        postprocess, outputs = plan_postprocess(model.spec.postprocess, served.outputs, model.spec.labels)
+        served = replace(served, outputs=outputs)
     if isinstance(section, TransformSection):
         served = Signature(
             inputs=_tensors(section.inputs) or served.inputs, outputs=_tensors(section.outputs) or served.outputs
         )
-    model = replace(model, served=served)
+    model = replace(model, postprocess=postprocess, served=served, served_known=True)
     if transform is None or isinstance(section, TransformSection):
         if model.samples is not None:
             _check_samples(model.samples.path, served)

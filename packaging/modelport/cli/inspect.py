@@ -111,6 +111,7 @@ def inspect_spec(path: Path) -> dict[str, Any]:
     }
     if model.transform is not None:
         facts["transform"] = str(model.transform.path)
+    if model.transform is not None or model.served != model.signature:
         facts["served"] = model.served.to_json() if model.served_known else None
     return facts
 

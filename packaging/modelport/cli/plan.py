@@ -44,6 +44,7 @@ def plan_as_data(plan: BuildPlan, output: Path) -> dict[str, Any]:
         "destination": str(destination(output, plan)),
         "format": plan.model.format,
         "signature": plan.model.signature.to_json(),
+        "served": plan.model.served.to_json() if plan.model.served_known else None,
         "facts": dict(plan.facts),
         "warnings": list(plan.warnings),
         "files": [_file_as_data(file) for file in plan.files],

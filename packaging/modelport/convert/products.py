@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from modelport._version import VERSION
 from modelport.artifact import digest_tree, replace_new, staging
 from modelport.console import muted
+from modelport_runtime.steps import step_to_json
 
 if TYPE_CHECKING:
     from modelport.model import Model
@@ -78,6 +79,8 @@ def _key(model: Model, target: str) -> str:
         "format": model.format,
         "entrypoint": model.spec.model.entrypoint,
         "signature": model.signature.to_json(),
+        "served": model.served.to_json(),
+        "preprocess": [step_to_json(step) for step in model.preprocess],  # samples come through it to the model
         "files": {name: file.sha256 for name, file in {**model.files, **model.code}.items()},
         "samples": model.samples and model.samples.sha256,
         "tools": {name: _version(name) for name in TOOLS},

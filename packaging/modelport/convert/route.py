@@ -32,6 +32,7 @@ EDGES = (
     Edge("lightgbm_text", "onnx", "boosters_to_onnx"),
     Edge("onnx", "saved_model", "onnx_to_tf"),
     Edge("keras", "saved_model", "keras_to_saved_model"),
+    Edge("saved_model", "onnx", "tensorflow_to_onnx"),
 )
 
 

@@ -22,7 +22,8 @@ def learn_outputs(model: Model) -> tuple[TensorSpec, ...]:
     An axis is dynamic where one row and two rows give different sizes.
 
     Args:
-        model: A model whose signature has inputs and no outputs; it has samples.
+        model: A model whose two signatures have inputs and no outputs; it has samples. A transform's own is not
+            known.
 
     Raises:
         SpecError: The model cannot answer, or its inputs have other dynamic axes than the first, so that two
@@ -31,7 +32,9 @@ def learn_outputs(model: Model) -> tuple[TensorSpec, ...]:
     """
     assert model.samples is not None  # noqa: S101  # the caller checks
     runtime = load_runtime(model)
-    requests = _two_requests(model.samples.path, model.signature, served=model.spec.transform is None)
+    requests = _two_requests(
+        model.samples.path, model.served if model.served_known else Signature(inputs=(), outputs=())
+    )
     try:
         answers = [runtime.answer_raw(request) for request in requests]
     except (InvalidInput, ModelFailed) as error:
@@ -47,8 +50,7 @@ def learn_outputs(model: Model) -> tuple[TensorSpec, ...]:
     return outputs
 
 
-def _two_requests(path: Path, signature: Signature, *, served: bool) -> list[dict[str, Array]]:
-    known = signature if served else Signature(inputs=(), outputs=())
+def _two_requests(path: Path, known: Signature) -> list[dict[str, Array]]:
     samples = load_samples(path, known)
     one = samples.request(0, 1)
     if not samples.rows:

@@ -195,8 +195,8 @@ serving:
             [
                 (
                     r'5:1: ["a\u001bb\n"]: unknown key; known here: modelport, name, version, description, '
-                    "model, signature, labels, transform, samples, environment, serving, resources, image, "
-                    "deploy, verify, backends"
+                    "model, signature, labels, transform, preprocess, postprocess, samples, environment, "
+                    "serving, resources, image, deploy, verify, backends"
                 )
             ],
         ),
