@@ -1,1 +1,1 @@
-"""The place for Dockerfiles, Compose and Kubernetes manifests, made from the plan that runs locally. Empty in 0.1."""
+"""Files that deploy a model, one module for each target, made from the plan that runs it locally."""

@@ -1,0 +1,6 @@
+"""Kubernetes manifests: builders by kind that return data, and the target that arranges them for Kustomize."""
+
+from .base import plan_base
+from .target import Kubernetes
+
+__all__ = ["Kubernetes", "plan_base"]
