@@ -41,7 +41,7 @@ def tool():
     def find(name):
         found = shutil.which(name, path=f"{TOOLS}{os.pathsep}{os.environ.get('PATH', '')}")
         if found is None:
-            pytest.skip(f"{name} is not installed here; `make tools` installs it")
+            pytest.skip(f"{name} is not installed here; .ci/install-tools installs it")
         return found
 
     return find

@@ -32,6 +32,7 @@ class _Task:
     deadline: float | None
     enqueued: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
+    running: bool = False
     results: list[Array] = field(default_factory=list)
     error: ServingError | None = None
 
@@ -49,14 +50,15 @@ class _Queue:
 
     runner: Runner
     fetches: tuple[str, ...]
+    parameters: BatchingParameters
     batches: deque[_Batch] = field(default_factory=deque)
 
 
 class BatchScheduler:
-    """A pool of threads that runs the batches of every model, as one `BatchingParameters` file says."""
+    """A pool of threads that runs the batches of every model; its size is `parameters.threads`."""
 
     def __init__(self, parameters: BatchingParameters, metrics: Metrics) -> None:
-        self._parameters = parameters
+        self.parameters = parameters
         self._metrics = metrics
         self._queues: dict[object, _Queue] = {}
         self._changed = threading.Condition()
@@ -70,32 +72,27 @@ class BatchScheduler:
             self._stopping = True
             self._changed.notify_all()
 
-    def wrap(self, runner: Runner) -> Runner:
-        """Return a runner that batches what it is given before `runner` runs it."""
+    def wrap(self, runner: Runner, parameters: BatchingParameters | None = None) -> Runner:
+        """Return a runner that batches what it is given before `runner` runs it.
+
+        `parameters` are the model's own, but for the threads; the scheduler's where there are none.
+        """
+        chosen = parameters or self.parameters
 
         def run_batched(feeds: Mapping[str, Array], fetches: Sequence[str], deadline: float | None) -> list[Array]:
             size = _count_rows(feeds)
             if size == 0:
                 return runner(feeds, fetches, deadline)
-            tasks = self._submit(runner, feeds, tuple(fetches), size, deadline)
+            tasks = self._submit(_Queue(runner, tuple(fetches), chosen), feeds, size, deadline)
             pieces = [_await(task) for task in tasks]
             return pieces[0] if len(pieces) == 1 else [np.concatenate(rows) for rows in zip(*pieces, strict=True)]
 
         return run_batched
 
-    def _submit(
-        self,
-        runner: Runner,
-        feeds: Mapping[str, Array],
-        fetches: tuple[str, ...],
-        size: int,
-        deadline: float | None,
-    ) -> list[_Task]:
-        limit = self._parameters.max_execution_size
-        if size > self._parameters.max_size:
-            raise invalid_argument(
-                f"Task size {size} is larger than maximum input batch size {self._parameters.max_size}"
-            )
+    def _submit(self, kind: _Queue, feeds: Mapping[str, Array], size: int, deadline: float | None) -> list[_Task]:
+        limit, most = kind.parameters.max_execution_size, kind.parameters.max_size
+        if size > most:
+            raise invalid_argument(f"Task size {size} is larger than maximum input batch size {most}")
         self._metrics.input_batch_size.observe(size)
         tasks = [
             _Task(
@@ -107,7 +104,7 @@ class BatchScheduler:
         ]
         rows = tuple((name, array.dtype.str, array.dtype.name, array.shape[1:]) for name, array in feeds.items())
         with self._changed:
-            queue = self._queues.setdefault((id(runner), fetches, rows), _Queue(runner, fetches))
+            queue = self._queues.setdefault((id(kind.runner), kind.fetches, rows), kind)
             for task in tasks:
                 self._enqueue(queue, task)
             self._changed.notify_all()
@@ -115,8 +112,8 @@ class BatchScheduler:
 
     def _enqueue(self, queue: _Queue, task: _Task) -> None:
         batches = queue.batches
-        if not batches or batches[-1].size + task.size > self._parameters.max_execution_size:
-            if len(batches) >= self._parameters.max_enqueued:
+        if not batches or batches[-1].size + task.size > queue.parameters.max_execution_size:
+            if len(batches) >= queue.parameters.max_enqueued:
                 raise ServingError(
                     Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
                 )
@@ -144,8 +141,8 @@ class BatchScheduler:
             if oldest is None:
                 del self._queues[key]
                 continue
-            due = oldest.opened + self._parameters.timeout_micros / 1e6
-            full = oldest.size >= self._parameters.max_execution_size or len(queue.batches) > 1
+            due = oldest.opened + queue.parameters.timeout_micros / 1e6
+            full = oldest.size >= queue.parameters.max_execution_size or len(queue.batches) > 1
             if full or now >= due:
                 queue.batches.popleft()
                 # Back to the end of the line, so that one busy model cannot starve the others.
@@ -158,7 +155,7 @@ class BatchScheduler:
 
     def _run(self, queue: _Queue, batch: _Batch) -> None:
         try:
-            self._split(batch, self._execute(queue, batch))
+            self._split(queue, batch, self._execute(queue, batch))
         except Exception as error:  # noqa: BLE001 (whatever went wrong belongs to the requests, not this thread)
             for task in batch.tasks:
                 task.error = from_exception(error)
@@ -167,9 +164,12 @@ class BatchScheduler:
 
     def _execute(self, queue: _Queue, batch: _Batch) -> list[Array]:
         now = time.monotonic()
+        if all(task.deadline is not None and task.deadline <= now for task in batch.tasks):
+            raise _queue_timeout()
         for task in batch.tasks:
+            task.running = True
             self._metrics.queuing_latency.observe((now - task.enqueued) * 1e6)
-        padded = self._padded_size(batch.size)
+        padded = _padded_size(queue, batch)
         self._metrics.processed_batch_size.observe(padded)
         self._metrics.padding_size.observe(padded - batch.size, str(padded))
         feeds = {}
@@ -182,12 +182,9 @@ class BatchScheduler:
         deadline = max(deadlines) if len(deadlines) == len(batch.tasks) else None
         return queue.runner(feeds, queue.fetches, deadline)
 
-    def _padded_size(self, size: int) -> int:
-        return next((allowed for allowed in self._parameters.allowed_sizes if allowed >= size), size)
-
-    def _split(self, batch: _Batch, outputs: list[Array]) -> None:
-        padded = self._padded_size(batch.size)
-        if len(batch.tasks) == 1 and not self._parameters.allowed_sizes:
+    def _split(self, queue: _Queue, batch: _Batch, outputs: list[Array]) -> None:
+        padded = _padded_size(queue, batch)
+        if len(batch.tasks) == 1 and not queue.parameters.allowed_sizes:
             batch.tasks[0].results = outputs
             return
         for output in outputs:
@@ -202,6 +199,14 @@ class BatchScheduler:
         for task in batch.tasks:
             task.results = [output[start : start + task.size] for output in outputs]
             start += task.size
+
+
+def _padded_size(queue: _Queue, batch: _Batch) -> int:
+    return next((size for size in queue.parameters.allowed_sizes if size >= batch.size), batch.size)
+
+
+def _queue_timeout() -> ServingError:
+    return ServingError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
 
 
 def _count_rows(feeds: Mapping[str, Array]) -> int:
@@ -219,6 +224,8 @@ def _count_rows(feeds: Mapping[str, Array]) -> int:
 def _await(task: _Task) -> list[Array]:
     wait = None if task.deadline is None else max(0.0, task.deadline - time.monotonic())
     if not task.done.wait(wait):
+        if not task.running:
+            raise _queue_timeout()
         raise ServingError(Code.DEADLINE_EXCEEDED, "the deadline passed before the request's batch was done")
     if task.error is not None:
         raise task.error

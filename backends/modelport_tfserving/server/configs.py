@@ -1,49 +1,15 @@
-"""The text-proto files that the flags name: models, batching, monitoring, TLS.
-
-The Python package of TensorFlow Serving carries the messages of the model configuration only; the other three are
-described here, field by field as the server's own `.proto` files number them.
-"""
+"""The text-proto files that the flags name: models, batching, monitoring, TLS."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from modelport_tfserving.server.messages import message_class
 from modelport_tfserving.server.statuses import failed_precondition, invalid_argument, not_found
-
-_INT64, _BOOL, _STRING, _INT64_WRAPPER, _BOOL_WRAPPER, _STRING_WRAPPER = (
-    "TYPE_INT64",
-    "TYPE_BOOL",
-    "TYPE_STRING",
-    ".google.protobuf.Int64Value",
-    ".google.protobuf.BoolValue",
-    ".google.protobuf.StringValue",
-)
-_MESSAGES: dict[str, list[tuple[str, str]]] = {
-    "BatchingParameters": [
-        ("max_batch_size", _INT64_WRAPPER),
-        ("batch_timeout_micros", _INT64_WRAPPER),
-        ("max_enqueued_batches", _INT64_WRAPPER),
-        ("num_batch_threads", _INT64_WRAPPER),
-        ("thread_pool_name", _STRING_WRAPPER),
-        ("allowed_batch_sizes*", _INT64),
-        ("pad_variable_length_inputs", _BOOL),
-        ("enable_large_batch_splitting", _BOOL_WRAPPER),
-        ("max_execution_batch_size", _INT64_WRAPPER),
-    ],
-    "PrometheusConfig": [("enable", _BOOL), ("path", _STRING)],
-    "MonitoringConfig": [("prometheus_config", ".modelport.PrometheusConfig")],
-    "SSLConfig": [
-        ("server_key", _STRING),
-        ("server_cert", _STRING),
-        ("custom_ca", _STRING),
-        ("client_verify", _BOOL),
-    ],
-}
 
 
 class VersionPolicy(Enum):
@@ -146,7 +112,7 @@ def _plan_model(config: Any) -> ModelConfig:
 
 def load_batching(path: Path, cpus: int) -> BatchingParameters:
     """Read a BatchingParameters text proto; `cpus` is the default number of threads."""
-    message = _read_text_proto(path, _message_class("BatchingParameters")())
+    message = _read_text_proto(path, message_class("BatchingParameters")())
     if message.pad_variable_length_inputs:
         raise invalid_argument("pad_variable_length_inputs is not supported; send inputs of equal length")
 
@@ -190,13 +156,13 @@ def _check_batching(parameters: BatchingParameters) -> None:
 
 def load_metrics_path(path: Path) -> str | None:
     """Read a MonitoringConfig text proto: the URL path of the metrics, None where they are off."""
-    config = _read_text_proto(path, _message_class("MonitoringConfig")()).prometheus_config
+    config = _read_text_proto(path, message_class("MonitoringConfig")()).prometheus_config
     return (config.path or "/monitoring/prometheus/metrics") if config.enable else None
 
 
 def load_tls(path: Path) -> TLSConfig:
     """Read an SSLConfig text proto."""
-    config = _read_text_proto(path, _message_class("SSLConfig")())
+    config = _read_text_proto(path, message_class("SSLConfig")())
     return TLSConfig(
         server_key=config.server_key.encode(),
         server_cert=config.server_cert.encode(),
@@ -220,32 +186,6 @@ def _read_text_proto(path: Path, message: Any) -> Any:
     except OSError as error:
         raise not_found(f"{path}; {error.strerror}") from None
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise invalid_argument(f"Invalid protobuf file: '{path}': {error}") from None
+        kind = message.DESCRIPTOR.full_name
+        raise invalid_argument(f"Invalid protobuf file: '{path}': Error parsing text-format {kind}: {error}") from None
     return message
-
-
-@cache
-def _message_class(name: str) -> Any:
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, wrappers_pb2
-
-    field_proto = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="modelport/tfserving_configs.proto",
-        package="modelport",
-        syntax="proto3",
-        dependency=["google/protobuf/wrappers.proto"],
-    )
-    for message_name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=message_name)
-        for number, (field_name, kind) in enumerate(fields, start=1):
-            field = message.field.add(name=field_name.rstrip("*"), number=number)
-            field.label = field_proto.LABEL_REPEATED if "*" in field_name else field_proto.LABEL_OPTIONAL
-            field.type = field_proto.TYPE_MESSAGE if kind.startswith(".") else field_proto.Type.Value(kind)
-            if kind.startswith("."):
-                field.type_name = kind
-    pool = descriptor_pool.DescriptorPool()
-    wrappers = descriptor_pb2.FileDescriptorProto()
-    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
-    pool.Add(wrappers)
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"modelport.{name}"))

@@ -51,7 +51,15 @@ class Options:
     enable_signature_method_name_check: bool = _flag(
         False, "refuse Predict, Classify and Regress on a signature made for another method"
     )
+    enable_per_model_batching_parameters: bool = _flag(
+        False, "take batching_params.pbtxt in a version's directory; the file of the flag gives the threads only"
+    )
+    prefer_tflite_model: bool = _flag(False, "serve model.tflite of a version's directory where there is one")
+    num_tflite_pools: int = _flag(0, "TensorFlow Lite interpreters of a model; 0: from the number of CPUs")
     xla_cpu_compilation_enabled: bool = _flag(False, "run models that need XLA compilation")
+    xla_gpu_compilation_enabled: bool = _flag(False, "run models that need XLA compilation; there is no GPU here")
+    mixed_precision: str = _flag("", "bfloat16: let float32 graphs compute in bfloat16 where that is faster")
+    enable_profiler: bool = _flag(True, "serve tensorflow.ProfilerService on the gRPC port")
     enable_grpc_healthcheck_service: bool = _flag(False, "serve grpc.health.v1.Health")
     enable_serialization_as_tensor_content: bool = _flag(False, "answer Predict in tensor_content")
     version: bool = _flag(False, "print the version and end")
@@ -68,26 +76,19 @@ _TUNING = {
     "flush_filesystem_caches": _Unused(True, "flush file system caches after loading"),
     "per_process_gpu_memory_fraction": _Unused(0.0, "share of a GPU's memory to take"),
     "remove_unused_fields_from_bundle_metagraph": _Unused(True, "drop parts of the graph after loading"),
-    "num_tflite_pools": _Unused(0, "pools of TensorFlow Lite interpreters"),
-    "num_tflite_interpreters_per_pool": _Unused(0, "TensorFlow Lite interpreters in a pool"),
+    "num_tflite_interpreters_per_pool": _Unused(1, "TensorFlow Lite interpreters that share a large batch"),
     "thread_pool_factory_config_file": _Unused("", "configuration of op thread pools"),
     "skip_initialize_tpu": _Unused(False, "leave TPUs uninitialized"),
 }
 
 # These would change what is served or how: refused as soon as they ask for more than the default.
 _REFUSED = {
-    "enable_per_model_batching_parameters": _Unused(False, "batching parameters from the model's directory"),
     "platform_config_file": _Unused("", "PlatformConfigMap in place of the TensorFlow platform"),
     "use_alts_credentials": _Unused(False, "Google ALTS credentials"),
-    "prefer_tflite_model": _Unused(False, "serve model.tflite rather than saved_model.pb"),
-    "use_tflite_model": _Unused(False, "serve model.tflite rather than saved_model.pb"),
-    "xla_gpu_compilation_enabled": _Unused(False, "XLA compilation for GPUs"),
-    "enable_profiler": _Unused(False, "the profiler service"),
-    "mixed_precision": _Unused("", "rewrite the graph to a mixed precision"),
 }
 
-_TRUE = ("true", "t", "1", "yes", "y")
-_FALSE = ("false", "f", "0", "no", "n")
+# What older releases called a flag.
+_RENAMED = {"use_tflite_model": "prefer_tflite_model"}
 
 
 class FlagError(Exception):
@@ -99,23 +100,23 @@ class HelpRequestedError(Exception):
 
 
 def parse_flags(arguments: list[str]) -> Options:
-    """Read a command line in TensorFlow's style: `--flag=value`, `--flag value`, `--bool`, `--bool=false`.
+    """Read a command line as the real binary does: `--flag=value`, and `--flag` alone for a true one.
 
     The last of several mentions of a flag counts. Raises `FlagError` for an unknown flag, a value of the wrong kind
     or a flag that this server cannot honour, `HelpRequestedError` for `--help`.
     """
     defaults = _defaults()
     values: dict[str, bool | float | str] = {}
-    remaining = iter(arguments)
-    for argument in remaining:
+    for argument in arguments:
         if argument in {"--help", "-h"}:
             raise HelpRequestedError
-        name, has_value, text = argument[2:].partition("=")
+        written, equals, text = argument.removeprefix("--").partition("=")
+        name = _RENAMED.get(written, written)
         if not argument.startswith("--") or name not in defaults:
             raise FlagError(f"unknown argument: {argument}")
-        if not has_value:
-            text = "true" if isinstance(defaults[name], bool) else _following(remaining, name)
-        values[name] = _convert(name, text, defaults[name])
+        if not equals and not isinstance(defaults[name], bool):
+            raise FlagError(f"unknown argument: {argument} (a value follows after an equals sign: --{written}=VALUE)")
+        values[name] = _convert(name, text if equals else "true", defaults[name])
     for name, unused in _REFUSED.items():
         if values.pop(name, unused.default) != unused.default:
             raise FlagError(
@@ -129,14 +130,28 @@ def parse_flags(arguments: list[str]) -> Options:
 def render_usage(program: str) -> str:
     """Return the usage text: every flag with its default and what it does."""
     lines = [f"usage: {program}", "Flags:"]
+    for name, default, text in describe_flags():
+        filled = textwrap.fill(text, 70)
+        lines.append(f"\t--{name + '=' + default:<50}\t{filled.replace(chr(10), chr(10) + chr(9) * 8)}")
+    return "\n".join(lines) + "\n"
+
+
+def render_table() -> str:
+    """Return the flags as a Markdown table: what each does here, and what has no effect or is refused."""
+    rows = [f"| `--{name}` | `{default}` | {text} |" for name, default, text in describe_flags()]
+    return "\n".join(["| flag | default | here |", "|---|---|---|", *rows]) + "\n"
+
+
+def describe_flags() -> list[tuple[str, str, str]]:
+    """Return name, default as it is written, and effect of every flag."""
     described = {field.name: field.metadata["help"] for field in dataclasses.fields(Options)}
     described |= {name: f"{unused.text} (accepted, no effect here)" for name, unused in _TUNING.items()}
     described |= {name: f"{unused.text} (not supported here)" for name, unused in _REFUSED.items()}
-    for name, default in _defaults().items():
-        shown = str(default).lower() if isinstance(default, bool) else repr(default).replace("'", '"')
-        text = textwrap.fill(described[name], 70)
-        lines.append(f"\t--{name + '=' + shown:<50}\t{text.replace(chr(10), chr(10) + chr(9) * 8)}")
-    return "\n".join(lines) + "\n"
+    shown = {
+        name: str(default).lower() if isinstance(default, bool) else repr(default).replace("'", '"')
+        for name, default in _defaults().items()
+    }
+    return [(name, shown[name], text) for name, text in described.items()]
 
 
 def _defaults() -> dict[str, bool | float | str]:
@@ -144,22 +159,13 @@ def _defaults() -> dict[str, bool | float | str]:
     return honoured | {name: unused.default for name, unused in (_TUNING | _REFUSED).items()}
 
 
-def _following(remaining: Any, name: str) -> str:
-    text = next(remaining, None)
-    if text is None:
-        raise FlagError(f"--{name} needs a value: --{name}=VALUE")
-    return str(text)
-
-
 def _convert(name: str, text: str, default: bool | float | str) -> bool | float | str:
     if isinstance(default, str):
         return text
     if isinstance(default, bool):
-        if text.lower() in _TRUE:
-            return True
-        if text.lower() in _FALSE:
-            return False
-        raise FlagError(f"Couldn't interpret value {text} for flag {name}: write true or false.")
+        if text not in {"true", "false"}:
+            raise FlagError(f"Couldn't interpret value {text} for flag {name}: write true or false.")
+        return text == "true"
     try:
         return type(default)(text)
     except ValueError:

@@ -6,29 +6,21 @@ real server would pass over it.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from modelport_tfserving.server.json_tensors import is_object, show, to_array
+from modelport_tfserving.server.json_numbers import NumberList, load_json
+from modelport_tfserving.server.json_tensors import is_object, read_numbers, show, to_array
 from modelport_tfserving.server.statuses import ServingError, invalid_argument
 from modelport_tfserving.server.tensors import Array
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes, *, load: Callable[[bytes], Any] = load_json) -> dict[str, Any]:
     """Return the JSON object in a request's body. Raises INVALID_ARGUMENT."""
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
-    try:
-        document = json.loads(body)
-    except json.JSONDecodeError as error:
-        reason = "Invalid value." if error.msg == "Expecting value" else f"{error.msg}."
-        raise invalid_argument(f"JSON Parse error: {reason} at offset: {error.pos}") from None
-    except RecursionError:
-        raise invalid_argument("JSON Parse error: arrays or objects are nested too deep") from None
-    except ValueError as error:
-        raise invalid_argument(f"JSON Parse error: {error}") from None
+    document = load(body)
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {show(document)} Is not object")
     return document
@@ -47,8 +39,8 @@ def read_signature_name(document: dict[str, Any]) -> str:
 def read_inputs(document: dict[str, Any], dtypes: Mapping[str, int]) -> tuple[dict[str, Array], bool]:
     """Return the tensors of a predict request, and whether it came in rows (`instances`) or columns (`inputs`).
 
-    `dtypes` are the data types of the signature's inputs. Raises INVALID_ARGUMENT, or UNIMPLEMENTED for a type
-    that the REST API cannot carry.
+    `dtypes` are the data types of the signature's inputs; the document may hold `NumberList`s. Raises
+    INVALID_ARGUMENT, or UNIMPLEMENTED for a type that the REST API cannot carry.
     """
     if "instances" in document and "inputs" in document:
         raise invalid_argument(
@@ -57,6 +49,13 @@ def read_inputs(document: dict[str, Any], dtypes: Mapping[str, int]) -> tuple[di
         )
     if "instances" in document:
         instances = document["instances"]
+        if isinstance(instances, NumberList):
+            if len(dtypes) == 1:
+                name, dtype = next(iter(dtypes.items()))
+                array = read_numbers(instances, dtype)
+                if array is not None:
+                    return {name: array}, True
+            instances = instances.expand()
         if not isinstance(instances, list):
             raise invalid_argument(f"JSON Value: {show(document)} Excepting 'instances' to be an list/array")
         if not instances:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from modelport_tfserving.server.json_numbers import NumberList
 from modelport_tfserving.server.statuses import Code, ServingError, invalid_argument
 from modelport_tfserving.server.tensors import Array, dtype_name, numpy_type
 
@@ -26,11 +27,16 @@ _FLOAT_MAX = {"float": float(np.finfo(np.float32).max), "double": float(np.finfo
 
 
 def to_array(value: Any, dtype: int) -> Array:
-    """Return a JSON value (a scalar or evenly nested lists) as an array of a TensorFlow data type.
+    """Return a JSON value (a scalar, evenly nested lists, a `NumberList`) as an array of a TensorFlow data type.
 
     Raises INVALID_ARGUMENT for ragged lists and values of the wrong kind, UNIMPLEMENTED for a type that JSON
     cannot carry.
     """
+    if isinstance(value, NumberList):
+        array = read_numbers(value, dtype)
+        if array is not None:
+            return array
+        value = value.expand()
     shape = _leading_shape(value)
     if len(shape) > _MAX_RANK:
         raise invalid_argument(f"JSON Value: lists are nested {len(shape)} deep; at most {_MAX_RANK} are read")
@@ -44,6 +50,22 @@ def to_array(value: Any, dtype: int) -> Array:
         _raise_first_fault(value, 0, shape, kind)
         raise invalid_argument(f"JSON Value: {show(value)} cannot be read as a tensor of type {kind}")
     return array.reshape(shape)
+
+
+def read_numbers(numbers: NumberList, dtype: int) -> Array | None:
+    """Return a list of numbers as an array without a look at each; None where a look is needed."""
+    kind = dtype_name(dtype)
+    if kind not in _FLOATS and not (kind in _INTEGERS and numbers.is_whole()):
+        return None
+    values = numbers.read()
+    # Beyond this, how a number is written decides whether the type can hold it.
+    if values is None or values.ndim > _MAX_RANK or bool((np.abs(values) > _max_whole(kind)).any()):
+        return None
+    if kind in _FLOATS:
+        return values.astype(_FLOATS[kind])
+    limits = np.iinfo(_INTEGERS[kind])
+    fits = int(values.min()) >= limits.min and int(values.max()) <= limits.max
+    return values.astype(_INTEGERS[kind]) if fits else None
 
 
 def _leading_shape(value: Any) -> tuple[int, ...]:
@@ -183,5 +205,13 @@ def _type_name(value: Any) -> str:
 
 def show(value: Any) -> str:
     """Return a JSON value for an error's text, cut where it is long."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+    if isinstance(value, str):
+        value = value[: _SHOWN_CHARACTERS + 1]
+    encoder = json.JSONEncoder(ensure_ascii=False, default=NumberList.expand)
+    text = ""
+    # Piece by piece, so that only what is shown of a large value is written.
+    for piece in encoder.iterencode(value):
+        text += piece[: _SHOWN_CHARACTERS + 1]
+        if len(text) > _SHOWN_CHARACTERS:
+            return f"{text[:_SHOWN_CHARACTERS]}…"
+    return text

@@ -27,7 +27,7 @@ from modelport_tfserving.server.statuses import (
     invalid_argument,
     not_found,
 )
-from modelport_tfserving.server.versions import choose_versions, has_saved_model, list_versions
+from modelport_tfserving.server.versions import choose_versions, has_model, list_versions
 
 _log = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ class ModelManager:
             version.state = State.LOADING
         if attempt == 1:
             _log.info("Loading servable version %s", version)
-        half_copied = not has_saved_model(version.path)
+        half_copied = not has_model(version.path)
         try:
             servable = self._load(version.name, version.number, version.path)
         except Exception as error:  # noqa: BLE001 (whatever a model raises is its state, not this thread's end)
@@ -307,10 +307,10 @@ class ModelManager:
         threading.Thread(target=self._retry, args=(version, attempt, half_copied), name="retry", daemon=True).start()
 
     def _retry(self, version: _Version, attempt: int, half_copied: bool) -> None:
-        """Wait for the next try: the interval, or until the SavedModel of a half-copied version is there."""
+        """Wait for the next try: the interval, or until the model of a half-copied version is there."""
 
         def is_due() -> bool:
-            arrived = half_copied and has_saved_model(version.path)
+            arrived = half_copied and has_model(version.path)
             return arrived or not version.wanted or self._stopping
 
         due = time.monotonic() + self._settings.load_retry_interval

@@ -34,6 +34,11 @@ class Counter:
             key = _bounded(label_values, self._values)
             self._values[key] = self._values.get(key, 0) + amount
 
+    def first(self) -> int:
+        """Return the value of the first series, by its label values; 0 where there is none."""
+        with self._lock:
+            return int(self._values[min(self._values)]) if self._values else 0
+
     def render(self) -> list[str]:
         """Return the lines of the text format."""
         with self._lock:
@@ -99,6 +104,12 @@ class Metrics:
         self.input_batch_size = Histogram(f"{session}input_batch_size", (), _SIZE_BUCKETS)
         self.processed_batch_size = Histogram(f"{session}processed_batch_size", (), _SIZE_BUCKETS)
         self.padding_size = Histogram(f"{session}padding_size", ("execution_batch_size",), _SIZE_BUCKETS)
+
+    def read(self, name: str) -> int:
+        """Return a counter's value as a reload request asks for it: by its name with slashes, 0 where there is none."""
+        wanted = name.replace("/", ":")
+        counters = (metric for metric in vars(self).values() if isinstance(metric, Counter))
+        return next((counter.first() for counter in counters if counter.name == wanted), 0)
 
     def render(self) -> str:
         """Return the page: every metric that has been counted so far."""

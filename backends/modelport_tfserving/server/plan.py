@@ -56,13 +56,27 @@ def make_plan(options: Options) -> Plan:
 
 def _check_options(options: Options) -> None:
     if options.port == 0 and not options.grpc_socket_path:
-        raise invalid_argument("--port is 0 and --grpc_socket_path is empty: gRPC has nowhere to listen")
+        raise invalid_argument(
+            "server_options.grpc_port is not set. (--port is 0 and --grpc_socket_path is empty: gRPC has nowhere "
+            "to listen)"
+        )
     if options.rest_api_port and options.rest_api_port == options.port:
         raise invalid_argument("--rest_api_port cannot be same as --port; use a different port for HTTP/REST API")
     if not options.model_base_path and not options.model_config_file:
-        raise invalid_argument("Both --model_base_path and --model_config_file are empty!")
+        raise invalid_argument(
+            "Both server_options.model_base_path and server_options.model_config_file are empty! (Name a model with "
+            "--model_name and --model_base_path, or several with --model_config_file)"
+        )
     if options.batching_parameters_file and not options.enable_batching:
-        raise invalid_argument("--batching_parameters_file is set without setting --enable_batching to true")
+        raise invalid_argument(
+            "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+        )
+    if options.enable_per_model_batching_parameters and not options.enable_batching:
+        raise invalid_argument("--enable_per_model_batching_parameters needs --enable_batching")
+    if options.mixed_precision not in {"", "bfloat16"}:
+        raise invalid_argument(
+            f"--mixed_precision={options.mixed_precision} auto mixed precision mode is not supported; only bfloat16 is"
+        )
     if options.monitoring_config_file and not options.rest_api_port:
         raise invalid_argument("--monitoring_config_file needs --rest_api_port: metrics are served on that port")
     if options.file_system_poll_wait_seconds < 0 or options.model_config_file_poll_wait_seconds < 0:
@@ -70,8 +84,9 @@ def _check_options(options: Options) -> None:
     op_threads = (options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism)
     if options.tensorflow_session_parallelism and all(op_threads):
         raise invalid_argument(
-            "Either configure --tensorflow_session_parallelism or (--tensorflow_intra_op_parallelism, "
-            "--tensorflow_inter_op_parallelism) separately. You cannot configure all."
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all."
         )
 
 

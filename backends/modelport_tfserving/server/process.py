@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -27,26 +28,34 @@ from modelport_tfserving.server.plan import Plan, make_plan, read_models
 from modelport_tfserving.server.statuses import Code, ServingError
 
 _log = logging.getLogger(__name__)
-PROGRAM = "python -m modelport_tfserving.server"
+PROGRAM = "modelport-tfserving"
 _FAILED = 255
+_MISSING = 3
 _GRACE_S = 1.2
 
 
-def main(arguments: list[str]) -> int:
-    """Run the server until SIGTERM or SIGINT; returns the exit code: 0, or 255 as the real binary's -1."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the server until SIGTERM or SIGINT, from the process's own arguments where none are given.
+
+    Returns the exit code: 0, 255 as the real binary's -1, or 3 where TensorFlow is not installed.
+    """
     try:
-        options = parse_flags(arguments)
+        options = parse_flags(list(sys.argv[1:] if arguments is None else arguments))
     except HelpRequestedError:
         sys.stdout.write(render_usage(PROGRAM))
         return 0
     except FlagError as error:
-        sys.stdout.write(render_usage(PROGRAM))
+        # The real binary says it on stdout; a log that holds stderr alone should have it too.
+        sys.stdout.write(f"{error}\n{render_usage(PROGRAM)}")
         sys.stderr.write(f"{error}\n")
         return _FAILED
+    if find_spec("tensorflow") is None or find_spec("tensorflow_serving") is None:
+        sys.stderr.write(f"{PROGRAM} needs TensorFlow; install it with: pip install 'modelport[tfserving]'\n")
+        return _MISSING
     if options.version:
         sys.stdout.write(
-            f"TensorFlow ModelServer: {metadata.version('modelport')} (modelport's embedded stand-in, not the real "
-            f"tensorflow_model_server)\nTensorFlow Library: {metadata.version('tensorflow')}\n"
+            f"TensorFlow ModelServer: {_version_of('modelport')} (modelport's embedded stand-in, not the real "
+            f"tensorflow_model_server)\nTensorFlow Library: {_version_of('tensorflow', 'tensorflow-cpu')}\n"
         )
         return 0
     _set_up_logging()
@@ -55,13 +64,24 @@ def main(arguments: list[str]) -> int:
     try:
         server = _start(options, stopping)
     except ServingError as error:
-        sys.stderr.write(f"Failed to start server. Error: {error}\n")
+        sys.stdout.write(f"Failed to start server. Error: {error}\n")
+        _log.error("Failed to start server. Error: %s", error)
         return _leave(_FAILED)
     serving.set()
     stopping.wait()
     _log.info("Stopping: no new requests are taken, those in work may end")
     server.stop()
     return _leave(0)
+
+
+def _version_of(*names: str) -> str:
+    """Give the version of the first distribution that is installed: TensorFlow comes under several names."""
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "(version unknown)"
 
 
 def _set_up_logging() -> None:
@@ -99,9 +119,11 @@ class _Running:
     manager: Any
     grpc_server: Any
     http: Any
+    health: Any
 
     def stop(self) -> None:
         """Take no new requests, let those in work end, bounded by the grace."""
+        self.health.stop()
         rpc_done = self.grpc_server.stop(_GRACE_S)
         if self.http is not None:
             self.http.stop(_GRACE_S)
@@ -117,10 +139,11 @@ def _start(options: Options, stopping: threading.Event) -> _Running:
         bind_socket(plan.host, options.port, "--port").close()
     _log.info(
         "This is modelport's embedded stand-in for tensorflow_model_server, on TensorFlow %s",
-        metadata.version("tensorflow"),
+        _version_of("tensorflow", "tensorflow-cpu"),
     )
     # TensorFlow takes seconds to import, so what needs it comes after everything that may be wrong.
-    from modelport_tfserving.server import rest, rpc
+    from modelport_tfserving.server import profiler, rest, rpc
+    from modelport_tfserving.server.health import Health
     from modelport_tfserving.server.httpd import HTTPListener
 
     inference, manager = _make_manager(options, plan)
@@ -137,7 +160,13 @@ def _start(options: Options, stopping: threading.Event) -> _Running:
         inference=inference,
         as_content=options.enable_serialization_as_tensor_content,
     )
-    grpc_server = start_grpc(options, plan, services.handlers(health=options.enable_grpc_healthcheck_service))
+    handlers = services.handlers()
+    health = Health()
+    if options.enable_grpc_healthcheck_service:
+        handlers.append(health.handler())
+    if options.enable_profiler:
+        handlers.append(profiler.make_handler())
+    grpc_server = start_grpc(options, plan, handlers)
     http = None
     if listener is not None:
         handler = rest.RestHandler(
@@ -154,7 +183,7 @@ def _start(options: Options, stopping: threading.Event) -> _Running:
             where = f"{plan.host}:{options.rest_api_port}"
             raise ServingError(Code.UNAVAILABLE, f"cannot listen on {where} ({error})") from None
         _log.info("Exporting HTTP/REST API at:%s:%d ...", plan.host, options.rest_api_port)
-    return _Running(manager=manager, grpc_server=grpc_server, http=http)
+    return _Running(manager=manager, grpc_server=grpc_server, http=http, health=health)
 
 
 def _make_manager(options: Options, plan: Plan) -> tuple[Any, Any]:
@@ -174,10 +203,13 @@ def _make_manager(options: Options, plan: Plan) -> tuple[Any, Any]:
         settings=LoadSettings(
             tags=tuple(options.saved_model_tags.split(",")),
             session_config=_session_config(options),
-            allow_xla=options.xla_cpu_compilation_enabled,
+            allow_xla=options.xla_cpu_compilation_enabled or options.xla_gpu_compilation_enabled,
+            prefer_tflite=options.prefer_tflite_model,
+            tflite_interpreters=options.num_tflite_pools if options.num_tflite_pools > 0 else plan.cpus,
         ),
         inference=inference,
         scheduler=BatchScheduler(plan.batching, metrics) if plan.batching else None,
+        batching_per_model=options.enable_per_model_batching_parameters,
         warmup_iterations=max(1, options.num_request_iterations_for_warmup) if options.enable_model_warmup else 0,
     )
     settings = ManagerSettings(
@@ -190,15 +222,19 @@ def _make_manager(options: Options, plan: Plan) -> tuple[Any, Any]:
 
 
 def _session_config(options: Options) -> Any:
-    from tensorflow.core.protobuf import config_pb2
+    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
     config = config_pb2.ConfigProto()
     if options.tensorflow_session_config_file:
         config = configs.load_session_config(Path(options.tensorflow_session_config_file))
-    intra = options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism
-    inter = options.tensorflow_inter_op_parallelism or options.tensorflow_session_parallelism
+    intra, inter = options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism
+    if intra <= 0 and inter <= 0:
+        intra = inter = options.tensorflow_session_parallelism
     config.intra_op_parallelism_threads = intra or config.intra_op_parallelism_threads
     config.inter_op_parallelism_threads = inter or config.inter_op_parallelism_threads
+    if options.mixed_precision:
+        rewrites = config.graph_options.rewrite_options
+        rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     return config
 
 

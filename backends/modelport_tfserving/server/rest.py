@@ -15,6 +15,7 @@ from modelport_tfserving.server.httpd import Request, Response
 from modelport_tfserving.server.inference import Inference, describe_model
 from modelport_tfserving.server.json_answers import render_outputs
 from modelport_tfserving.server.json_examples import fill_examples, render_classes, render_regressions
+from modelport_tfserving.server.json_numbers import load_document
 from modelport_tfserving.server.json_requests import parse_object, read_inputs, read_signature_name
 from modelport_tfserving.server.manager import ModelManager
 from modelport_tfserving.server.rpc import report_status
@@ -91,7 +92,7 @@ class RestHandler:
             return _render_metadata(describe_model(servable, ["signature_def"]))
 
     def _predict(self, spec: Any, body: bytes, deadline: float | None) -> bytes:
-        document = parse_object(body)
+        document = parse_object(body, load=load_document)
         signature_name = read_signature_name(document)
         with self.manager.hold(spec) as servable:
             signature = servable.signatures.get(signature_name or DEFAULT_SIGNATURE)

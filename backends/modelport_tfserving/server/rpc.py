@@ -1,4 +1,4 @@
-"""The gRPC door: PredictionService, ModelService and, on request, the standard health service."""
+"""The gRPC door: PredictionService and ModelService."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ class Services:
     inference: Inference
     as_content: bool = False
 
-    def handlers(self, *, health: bool) -> list[Any]:
-        """Return gRPC's generic handlers for all services."""
-        from google.protobuf import wrappers_pb2
+    def handlers(self) -> list[Any]:
+        """Return gRPC's generic handlers for both services."""
         from tensorflow_serving.apis import (
             classification_pb2,
             get_model_metadata_pb2,
@@ -56,9 +55,6 @@ class Services:
                 "HandleReloadConfigRequest": (self._reload, model_management_pb2.ReloadConfigRequest),
             },
         }
-        if health:
-            # HealthCheckRequest is one string in field 1, as StringValue is.
-            services["grpc.health.v1.Health"] = {"Check": (_check_health, wrappers_pb2.StringValue)}
         return [
             grpc.method_handlers_generic_handler(
                 service, {name: self._handler(name, *entry) for name, entry in methods.items()}
@@ -147,9 +143,18 @@ class Services:
     def _reload(self, request: Any, context: Any) -> Any:
         from tensorflow_serving.apis import model_management_pb2
 
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid_argument(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        metrics = self.inference.metrics
+        before = {name: metrics.read(name) for name in request.metric_names}
         self.manager.configure(plan_models(request.config), lambda: not context.is_active())
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
+        for name, value in before.items():
+            response.metric.add(name=name, int64_value_increase=metrics.read(name) - value)
         return response
 
 
@@ -187,12 +192,3 @@ def _model_name(request: Any, api: str) -> str:
 def _deadline(context: Any) -> float | None:
     remaining = context.time_remaining()
     return None if remaining is None or remaining > _FOREVER_S else time.monotonic() + remaining
-
-
-def _check_health(request: Any, _context: Any) -> Any:
-    from google.protobuf import wrappers_pb2
-
-    if request.value:
-        raise not_found(f"unknown service: {request.value}")
-    # HealthCheckResponse is one enum in field 1; SERVING is 1.
-    return wrappers_pb2.Int32Value(value=1)

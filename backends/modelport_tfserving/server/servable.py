@@ -1,18 +1,19 @@
-"""One loaded SavedModel: its signatures, and the session that runs them by tensor name."""
+"""One loaded version of a model: its signatures, and what runs them by tensor name."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from modelport_tfserving.server.statuses import Code, ServingError, from_exception, invalid_argument, not_found
 from modelport_tfserving.server.tensors import Array
-from modelport_tfserving.server.versions import has_saved_model
+from modelport_tfserving.server.tflite import load_tflite
+from modelport_tfserving.server.versions import TFLITE_FILE, has_saved_model
 from modelport_tfserving.server.xla import find_xla_signatures
 
 _log = logging.getLogger(__name__)
@@ -31,11 +32,13 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadSettings:
-    """What loading needs besides a path: graph tags, a ConfigProto, and whether XLA may compile."""
+    """What loading needs besides a path: graph tags, a ConfigProto, whether XLA may compile, and how to run TFLite."""
 
     tags: tuple[str, ...]
     session_config: Any
     allow_xla: bool
+    prefer_tflite: bool = False
+    tflite_interpreters: int = 1
 
 
 class SessionRunner:
@@ -97,14 +100,21 @@ class Servable:
     """One version of one model, loaded; requests hold it with `acquire` and `release` while they use it."""
 
     def __init__(
-        self, *, name: str, version: int, signatures: Mapping[str, Any], session: Any, xla: frozenset[str]
+        self,
+        *,
+        name: str,
+        version: int,
+        signatures: Mapping[str, Any],
+        runner: Runner,
+        free: Callable[[], None],
+        xla: frozenset[str] = frozenset(),
     ) -> None:
         self.name = name
         self.version = version
         self.signatures = signatures
-        self.run: Runner = SessionRunner(session)
+        self.run: Runner = runner
         self.needs_xla = xla
-        self._session = session
+        self._free = free
         self._users = 0
         self._idle = threading.Condition()
 
@@ -120,22 +130,34 @@ class Servable:
             self._idle.notify_all()
 
     def close(self) -> None:
-        """Wait for the requests that hold this servable, then free its session."""
+        """Wait for the requests that hold this servable, then free what it holds."""
         with self._idle:
             self._idle.wait_for(lambda: self._users == 0)
-        self._session.close()
+        self._free()
 
 
 def load_servable(name: str, version: int, path: Path, settings: LoadSettings) -> Servable:
-    """Load a SavedModel, of TensorFlow 1 or 2, into a session of its own.
+    """Load a version directory: a SavedModel of TensorFlow 1 or 2, or a TensorFlow Lite model where that is preferred.
 
-    Raises `ServingError`: NOT_FOUND where there is no SavedModel (yet) or none with the tags, else what TensorFlow
-    says about it.
+    Raises `ServingError`: NOT_FOUND where there is no SavedModel (yet) or none with the tags, UNIMPLEMENTED for the
+    format before SavedModel, else what TensorFlow says about it.
     """
+    if settings.prefer_tflite and (path / TFLITE_FILE).is_file():
+        signatures, runner = load_tflite(path / TFLITE_FILE, settings.tflite_interpreters)
+        return Servable(name=name, version=version, signatures=signatures, runner=runner, free=runner.close)
+    if (path / "export.meta").is_file():
+        raise ServingError(Code.UNIMPLEMENTED, "Session Bundle is deprecated and removed.")
+    if not has_saved_model(path):
+        raise not_found(
+            "Specified file path does not appear to contain a SavedModel bundle (should have a file called "
+            f"`saved_model.pb`)\nSpecified file path: {path}"
+        )
+    return _load_saved_model(name, version, path, settings)
+
+
+def _load_saved_model(name: str, version: int, path: Path, settings: LoadSettings) -> Servable:
     import tensorflow as tf
 
-    if not has_saved_model(path):
-        raise not_found(f"Could not find SavedModel .pb or .pbtxt at supplied export directory path: {path}")
     graph = tf.Graph()
     session = tf.compat.v1.Session(graph=graph, config=settings.session_config)
     try:
@@ -147,6 +169,11 @@ def load_servable(name: str, version: int, path: Path, settings: LoadSettings) -
             raise not_found(str(error)) from error
         raise from_exception(error) from error
     graph.finalize()
-    signatures = dict(meta_graph.signature_def)
-    needs_xla = frozenset() if settings.allow_xla else find_xla_signatures(graph, meta_graph)
-    return Servable(name=name, version=version, signatures=signatures, session=session, xla=needs_xla)
+    return Servable(
+        name=name,
+        version=version,
+        signatures=dict(meta_graph.signature_def),
+        runner=SessionRunner(session),
+        free=session.close,
+        xla=frozenset() if settings.allow_xla else find_xla_signatures(graph, meta_graph),
+    )

@@ -10,7 +10,8 @@ from modelport_tfserving.server.configs import ModelConfig, VersionPolicy
 
 _log = logging.getLogger(__name__)
 _MAX_VERSION = 2**63 - 1
-SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+TFLITE_FILE = "model.tflite"
 
 
 def list_versions(base_path: Path) -> dict[int, Path]:
@@ -39,5 +40,10 @@ def choose_versions(config: ModelConfig, found: dict[int, Path]) -> dict[int, Pa
 
 
 def has_saved_model(path: Path) -> bool:
-    """Tell whether a version directory holds a SavedModel's graph yet (a copy may still be under way)."""
-    return any((path / name).is_file() for name in SAVED_MODEL_FILES)
+    """Tell whether a version directory holds a SavedModel's graph."""
+    return any((path / name).is_file() for name in _SAVED_MODEL_FILES)
+
+
+def has_model(path: Path) -> bool:
+    """Tell whether a version directory holds a model yet (a copy may still be under way)."""
+    return has_saved_model(path) or (path / TFLITE_FILE).is_file()

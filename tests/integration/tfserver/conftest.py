@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 _START_S = 90.0
+_PROGRAM = Path(__file__).parents[3] / "packaging" / "scripts" / "modelport-tfserving"
 
 
 @dataclass
@@ -117,13 +118,19 @@ def _free_port() -> int:
 def _start(folder: Path, *flags: str) -> RunningServer:
     grpc_port, rest_port = _free_port(), _free_port()
     log_path = folder / f"server-{grpc_port}.log"
-    command = [sys.executable, "-m", "modelport_tfserving.server", f"--port={grpc_port}"]
+    command = [sys.executable, str(_PROGRAM), f"--port={grpc_port}"]
     environment = os.environ | {"MODELPORT_TFSERVING_HOST": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [*command, f"--rest_api_port={rest_port}", *flags], stdout=log, stderr=log, env=environment
         )
     return RunningServer(process, grpc_port, rest_port, log_path)
+
+
+@pytest.fixture(scope="session")
+def start() -> Callable[..., RunningServer]:
+    """Start a server with its log in a folder, and flags; who calls it stops it."""
+    return _start
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +144,14 @@ def models(recipes: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     """A directory with every model of saved_models.py."""
     root = tmp_path_factory.mktemp("models")
     recipes["write_all"](root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def documented(recipes: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the models of TensorFlow Serving's own server tests."""
+    root = tmp_path_factory.mktemp("documented")
+    recipes["write_documented"](root)
     return root
 
 
@@ -154,7 +169,7 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
         server.stop()
 
 
-def render_config(models: Path, names: Mapping[str, str]) -> str:
+def _render_config(models: Path, names: Mapping[str, str]) -> str:
     """Return a ModelServerConfig; the values are what stands in a model's block besides name and path."""
     blocks = [
         f'config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" {more} }}'
@@ -163,13 +178,19 @@ def render_config(models: Path, names: Mapping[str, str]) -> str:
     return f"model_config_list {{ {' '.join(blocks)} }}"
 
 
+@pytest.fixture
+def render_config() -> Callable[[Path, Mapping[str, str]], str]:
+    """Render a ModelServerConfig, as for the servers of this file."""
+    return _render_config
+
+
 @pytest.fixture(scope="session")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """All models, two versions of half_plus_two, metrics, the health service; no batching."""
     folder = tmp_path_factory.mktemp("plain")
     names = {path.name: "" for path in models.iterdir()}
     names["half_plus_two"] = "model_version_policy { specific { versions: 1 versions: 2 } }"
-    (folder / "models.config").write_text(render_config(models, names))
+    (folder / "models.config").write_text(_render_config(models, names))
     (folder / "monitoring.config").write_text('prometheus_config { enable: true path: "/the/metrics" }')
     running = _start(
         folder,
@@ -188,7 +209,7 @@ def batching_server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     policy = "model_version_policy { latest { num_versions: 2 } }"
     labels = 'version_labels { key: "stable" value: 2 } version_labels { key: "canary" value: 3 }'
     names = {"half_plus_two": f"{policy} {labels}", "adder": "", "functions": ""}
-    (folder / "models.config").write_text(render_config(models, names))
+    (folder / "models.config").write_text(_render_config(models, names))
     (folder / "batching.config").write_text(
         "max_batch_size { value: 8 } batch_timeout_micros { value: 50000 } max_enqueued_batches { value: 100 } "
         "num_batch_threads { value: 2 } allowed_batch_sizes: 4 allowed_batch_sizes: 8"
@@ -196,8 +217,7 @@ def batching_server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
     running = _start(
         folder,
-        "--model_config_file",
-        str(folder / "models.config"),
+        f"--model_config_file={folder / 'models.config'}",
         "--model_config_file_poll_wait_seconds=1",
         "--enable_batching",
         f"--batching_parameters_file={folder / 'batching.config'}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ def write_v1(path: Path, build: Callable[[Any], Mapping[str, Signature]]) -> Non
                 )
                 for name, (inputs, outputs, method) in signatures.items()
             },
+            assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+            main_op=v1.tables_initializer(),
         )
         builder.save()
 
@@ -101,10 +104,12 @@ def _build_adder(tf: Any) -> Mapping[str, Signature]:
     """Two inputs, an output a row, and one number over all rows, which cannot be batched."""
     left = tf.compat.v1.placeholder(tf.int64, [None])
     right = tf.compat.v1.placeholder(tf.int64, [None])
+    table = tf.compat.v1.placeholder(tf.float32, [None, None])
     rows = {"sum": left + right}
     return {
         "serving_default": ({"left": left, "right": right}, rows, "predict"),
         "total": ({"left": left, "right": right}, {"total": tf.reduce_sum(left + right)}, "predict"),
+        "mean": ({"table": table}, {"mean": tf.reduce_mean(table)}, "predict"),
         "count": (
             {"left": left},
             {"sum": left + 0, "rows": tf.fill([tf.shape(left)[0]], tf.shape(left)[0])},
@@ -114,11 +119,19 @@ def _build_adder(tf: Any) -> Mapping[str, Signature]:
 
 
 def _build_slow(tf: Any) -> Mapping[str, Signature]:
-    """Multiplies matrices for as long as `rounds` says, at about a millisecond a round."""
-    rounds = tf.compat.v1.placeholder(tf.int32, [])
-    start = tf.fill([192, 192], 1e-3)
-    _, end = tf.while_loop(lambda i, _m: i < rounds, lambda i, m: (i + 1, tf.tanh(m @ start)), [0, start])
-    return {"serving_default": ({"rounds": rounds}, {"trace": tf.linalg.trace(end)}, "predict")}
+    """Multiplies matrices for as long as `rounds` says, at about a millisecond a round; also for a batch's rows."""
+
+    def trace(rounds: Any) -> Any:
+        start = tf.fill([192, 192], 1e-3)
+        _, end = tf.while_loop(lambda i, _m: i < rounds, lambda i, m: (i + 1, tf.tanh(m @ start)), [0, start])
+        return tf.linalg.trace(end)
+
+    rounds, rows = tf.compat.v1.placeholder(tf.int32, []), tf.compat.v1.placeholder(tf.int32, [None])
+    traces = tf.fill(tf.shape(rows), trace(tf.reduce_max(rows)))
+    return {
+        "serving_default": ({"rounds": rounds}, {"trace": trace(rounds)}, "predict"),
+        "rows": ({"rounds": rows}, {"traces": traces}, "predict"),
+    }
 
 
 def _write_functions(path: Path) -> None:
@@ -138,6 +151,134 @@ def _write_functions(path: Path) -> None:
 
     signatures = {"serving_default": scale.get_concrete_function(), "compiled": compiled.get_concrete_function()}
     tf.saved_model.save(module, str(path), signatures=signatures)
+
+
+def write_documented(root: Path) -> None:
+    """Write the models of TensorFlow Serving's own server tests, as far as they are described, version 123 each."""
+    for name, addend in (("half_plus_two", 2.0), ("half_plus_three", 3.0)):
+        write_v1(root / name / "00000123", lambda tf, addend=addend: _build_documented(tf, addend))
+    write_v1(root / "vocabulary" / "00000123", _build_vocabulary)
+    _write_half_plus_two_v2(root / "half_plus_two_tf2" / "00000123")
+    _write_any_shape(root / "any_shape" / "00000123")
+    _write_two_signatures(root / "two_signatures" / "00000123")
+    _write_keras(root / "keras" / "00000123")
+    for name, with_signature in (("tflite", False), ("tflite_with_signature", True)):
+        _write_tflite(root / name / "00000123", with_signature=with_signature)
+
+
+def _build_documented(tf: Any, addend: float) -> Mapping[str, Signature]:
+    v1 = tf.compat.v1
+    example = v1.placeholder(tf.string, None, "tf_example")
+    features = {name: tf.io.FixedLenFeature([1], tf.float32, [0.0]) for name in ("x", "x2")}
+    parsed = tf.io.parse_example(tf.reshape(example, [-1]), features)
+    x, x2 = tf.identity(parsed["x"], "x"), tf.identity(parsed["x2"], "x2")
+    half = v1.get_variable("a", initializer=0.5)
+    y = tf.add(x * half, addend, "y")
+    y2, y3 = tf.add(x * half, 3.0, "y2"), tf.add(x2 * half, 3.0, "y3")
+    return {
+        "serving_default": ({"x": x}, {"y": y}, "predict"),
+        "regress_x_to_y": ({"inputs": example}, {"outputs": y}, "regress"),
+        "regress_x_to_y2": ({"inputs": example}, {"outputs": y2}, "regress"),
+        "regress_x2_to_y3": ({"inputs": x2}, {"outputs": y3}, "regress"),
+        "classify_x_to_y": ({"inputs": example}, {"scores": y}, "classify"),
+    }
+
+
+def _build_vocabulary(tf: Any) -> Mapping[str, Signature]:
+    """Looks words up in a table that is filled from an asset."""
+    v1 = tf.compat.v1
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
+        file.write("zero\none\ntwo\n")
+    asset = tf.constant(file.name)
+    v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, asset)
+    lines = tf.lookup.TextFileInitializer(
+        asset, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER
+    )
+    words = v1.placeholder(tf.string, [None])
+    return {
+        "serving_default": ({"words": words}, {"ids": tf.lookup.StaticHashTable(lines, -1).lookup(words)}, "predict")
+    }
+
+
+def _write_half_plus_two_v2(path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.half = tf.Variable(0.5)
+
+    def parse(examples: Any) -> Any:
+        return tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"] * module.half + 2.0
+
+    examples = [tf.TensorSpec([None], tf.string, "inputs")]
+    predict = tf.function(lambda x: {"y": x * module.half + 2.0}, [tf.TensorSpec([None, 1], tf.float32, "x")])
+    signatures = {
+        "serving_default": predict,
+        "regress_x_to_y": tf.function(lambda inputs: {"outputs": parse(inputs)}, examples),
+        "classify_x_to_y": tf.function(lambda inputs: {"scores": parse(inputs)}, examples),
+    }
+    tf.saved_model.save(module, str(path), signatures)
+
+
+def _write_any_shape(path: Path) -> None:
+    import tensorflow as tf
+
+    root = tf.train.Checkpoint()
+    root.v1, root.v2 = tf.Variable(3.0), tf.Variable(2.0)
+    root.f = tf.function(lambda x: {"y": root.v1 * root.v2 * x})
+    tf.saved_model.save(root, str(path), root.f.get_concrete_function(tf.TensorSpec(None, tf.float32)))
+
+
+def _write_two_signatures(path: Path) -> None:
+    """Signatures that do not use their input at all."""
+    import tensorflow as tf
+
+    def answer(value: float) -> Any:
+        return tf.function(lambda x: {"y": value}, [tf.TensorSpec(None, tf.float32)], autograph=False)
+
+    root = tf.train.Checkpoint()
+    root.f, root.g = answer(1.0), answer(2.0)
+    tf.saved_model.save(root, str(path), {"serving_default": root.f, "custom_signature_key": root.g})
+
+
+def _write_keras(path: Path) -> None:
+    import tensorflow as tf
+
+    model = tf.keras.Sequential(
+        [tf.keras.layers.Input(shape=(1,), name="x"), tf.keras.layers.Dense(1, kernel_initializer="ones", name="y")]
+    )
+    model.export(str(path), verbose=False)
+
+
+def _write_tflite(path: Path, *, with_signature: bool) -> None:
+    """x / 2 + 2, with its tensors called x and y; the signature rides as metadata and calls them a and b."""
+    import flatbuffers
+    import tensorflow as tf
+    from flatbuffers import flexbuffers
+    from tensorflow.core.protobuf import meta_graph_pb2
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    half_plus_two = tf.function(lambda x: x * 0.5 + 2.0).get_concrete_function(tf.TensorSpec([1], tf.float32, "x"))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([half_plus_two], tf.Module())
+    model = schema.ModelT.InitFromPackedBuf(bytearray(converter.convert()), 0)
+    graph = model.subgraphs[0]
+    graph.tensors[graph.inputs[0]].name, graph.tensors[graph.outputs[0]].name = b"x", b"y"
+    if with_signature:
+        signature = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
+        for infos, alias, name in ((signature.inputs, "a", "x:0"), (signature.outputs, "b", "y")):
+            infos[alias].name, infos[alias].dtype = name, tf.float32.as_datatype_enum
+        table = flexbuffers.Builder()
+        with table.Map():
+            table.Key("serving_default")
+            table.String(signature.SerializeToString().decode("ascii"))
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = list(table.Finish())
+        entry.name, entry.buffer = b"signature_defs_metadata", len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.mkdir(parents=True)
+    (path / "model.tflite").write_bytes(bytes(builder.Output()))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -73,6 +77,51 @@ def test_an_empty_batch(batching_server: Any) -> None:
     response = batching_server.predict("functions", {"x": np.zeros((0, 3), np.float32)})
     assert tf.make_ndarray(response.outputs["scaled"]).shape == (0, 3)
     assert tf.make_ndarray(response.outputs["total"]).shape == (0,)
+
+
+def test_too_much_to_do_is_refused_and_nothing_else_goes_wrong(
+    models: Path, tmp_path: Path, launch: Callable[..., Any], render_config: Callable[..., str]
+) -> None:
+    """A model's own batching parameters: one run at a time, three may wait, while 32 clients ask."""
+    shutil.copytree(models / "slow", tmp_path / "slow")
+    shutil.copytree(models / "adder", tmp_path / "adder")
+    (tmp_path / "slow" / "1" / "batching_params.pbtxt").write_text(
+        "max_batch_size { value: 1 } max_enqueued_batches { value: 3 }"
+    )
+    (tmp_path / "threads.config").write_text("num_batch_threads { value: 1 }")
+    (tmp_path / "models.config").write_text(render_config(tmp_path, {"slow": "", "adder": ""}))
+    server = launch(
+        f"--model_config_file={tmp_path / 'models.config'}",
+        "--enable_batching",
+        "--enable_per_model_batching_parameters",
+        f"--batching_parameters_file={tmp_path / 'threads.config'}",
+        "--rest_api_timeout_in_ms=700",
+    )
+    server.await_ready("slow").await_ready("adder")
+    server.predict("slow", {"rounds": np.int32([1])}, "rows")
+
+    def ask(number: int) -> str:
+        try:
+            server.predict("slow", {"rounds": np.int32([20])}, "rows")
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        return "OK"
+
+    with ThreadPoolExecutor(32) as clients:
+        full = "UNAVAILABLE: The batch scheduling queue to which this task was submitted is full"
+        assert set(clients.map(ask, range(64))) == {"OK", full}
+        long_run = clients.submit(server.predict, "slow", {"rounds": np.int32([30_000])}, "rows", timeout=3.0)
+        time.sleep(0.3)
+        late = server.post("slow:predict", {"signature_name": "rows", "inputs": [1]})
+        assert (late.status_code, late.json()) == (
+            429,
+            {"error": "Run() timeout exceeded while waiting in batching queue"},
+        )
+        with pytest.raises(grpc.RpcError):
+            long_run.result(60)
+    # Without a file of its own a model is not batched, so a sum over all rows is well.
+    total = {"signature_name": "total", "inputs": {"left": [1, 2], "right": [3, 4]}}
+    assert server.post("adder:predict", total).json() == {"outputs": 10}
 
 
 def test_labels_move_with_the_configuration_file(batching_server: Any) -> None:

@@ -121,8 +121,18 @@ def test_reload_replaces_the_configuration(models: Path, tmp_path: Path, launch:
     assert server.states("adder") == {1: "AVAILABLE"}
     server.await_true(lambda: server.states("slow") == {1: "END"})
 
-    assert reload("").status.error_code == 0
+    with pytest.raises(grpc.RpcError, match="Only ModelConfigList is currently supported"):
+        reload("")
     assert server.states("adder") == {1: "AVAILABLE"}
+
+    # How far a load moves a metric can be asked for with it.
+    request.metric_names.extend(["/tensorflow/core/graph_runs", "/no/such"])
+    metrics = reload(f"model_config_list {{ {adder % ''} }}").metric
+    assert {metric.name: metric.int64_value_increase for metric in metrics} == {
+        "/tensorflow/core/graph_runs": 0,
+        "/no/such": 0,
+    }
+    request.ClearField("metric_names")
 
     relative = 'config { name: "m" base_path: "m" model_platform: "tensorflow" }'
     label = 'version_labels { key: "a" value: 2 }'
@@ -150,12 +160,16 @@ def test_reload_replaces_the_configuration(models: Path, tmp_path: Path, launch:
 
 def test_sigterm_lets_requests_end_and_takes_less_than_two_seconds(models: Path, launch: Launch) -> None:
     server = launch("--model_name=slow", f"--model_base_path={models / 'slow'}").await_ready("slow")
+    server.post("slow:predict", {"inputs": 1})
+    started = time.monotonic()
+    server.predict("slow", {"rounds": np.int32(50)})
+    rounds = max(1, int(50 * 0.5 / (time.monotonic() - started)))  # two at once take about a second on this machine
     with ThreadPoolExecutor(2) as clients:
         in_work = [
-            clients.submit(server.post, "slow:predict", {"inputs": 150}),
-            clients.submit(server.predict, "slow", {"rounds": np.int32(150)}),
+            clients.submit(server.post, "slow:predict", {"inputs": rounds}),
+            clients.submit(server.predict, "slow", {"rounds": np.int32(rounds)}),
         ]
-        time.sleep(0.15)
+        time.sleep(0.3)
         started = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - started < 2.5

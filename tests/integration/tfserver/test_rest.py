@@ -260,6 +260,15 @@ def test_a_hundred_megabytes_are_answered(server: Any) -> None:
     assert _predict(server, "half_plus_two", inputs=[1.0]) == {"outputs": [3.5]}
 
 
+def test_a_hundred_megabytes_of_numbers_are_answered(server: Any) -> None:
+    row = "[" + ", ".join(["0.123456"] * 1000) + "]"
+    body = f'{{"signature_name": "mean", "inputs": [{", ".join([row] * 10_000)}]}}'.encode()
+    assert len(body) > 100_000_000
+    response = server.post("adder:predict", body)
+    assert response.status_code == 200, response.text
+    assert response.json() == {"outputs": pytest.approx(0.123456, rel=1e-4)}
+
+
 def test_metrics_count_what_was_asked(server: Any) -> None:
     server.post("half_plus_two:predict", {"instances": [1.0]})
     server.post("absent:predict", {"instances": [1.0]})

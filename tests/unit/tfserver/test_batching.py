@@ -133,7 +133,8 @@ def test_a_deadline_ends_the_waiting(schedulers: list[BatchScheduler]) -> None:
     runner = _wrap(schedulers, Doubler(), max_size=4, timeout_micros=_MINUTE_US)
     with pytest.raises(ServingError) as caught:
         runner({"x": np.float32([1])}, ["y"], 0.0)
-    assert caught.value.code is Code.DEADLINE_EXCEEDED
+    assert caught.value.code is Code.RESOURCE_EXHAUSTED
+    assert "Run() timeout exceeded while waiting in batching queue" in str(caught.value)
 
 
 def test_nothing_to_batch_runs_directly(schedulers: list[BatchScheduler]) -> None:

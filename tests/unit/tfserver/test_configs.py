@@ -14,7 +14,7 @@ from modelport_tfserving.server.configs import (
     plan_models,
 )
 from modelport_tfserving.server.statuses import Code, ServingError
-from modelport_tfserving.server.versions import choose_versions, has_saved_model, list_versions
+from modelport_tfserving.server.versions import choose_versions, has_model, list_versions
 
 
 def _message(text: str) -> object:
@@ -131,8 +131,8 @@ def test_version_directories(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "6").write_text("a file")
     assert {number: path.name for number, path in list_versions(tmp_path).items()} == {1: "1", 123: "00000123"}
-    assert not has_saved_model(tmp_path / "1")
+    assert not has_model(tmp_path / "1")
     (tmp_path / "1" / "saved_model.pb").touch()
-    assert has_saved_model(tmp_path / "1")
+    assert has_model(tmp_path / "1")
     with pytest.raises(FileNotFoundError):
         list_versions(tmp_path / "absent")
