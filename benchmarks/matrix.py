@@ -37,7 +37,10 @@ Every framework and format on every backend, over every protocol: the largest ab
 own answer. Where there is no way, the number in brackets leads to the reason below the table; it is what `plan` says.
 Written by `python benchmarks/matrix.py` from a run on the real servers. The models are small, and each is asked 64
 rows: half of them one by one, the others together. Boosters were trained and asked with values missing (NaN) and with
-one column of categories.
+one column of categories. *By ONNX Runtime* stands for `serving.engine: onnx`: the model's own framework is not in the
+artifact, but its answers are still the measure. *Between steps* stands for
+[declared steps](steps.md): numbers are cast and normalised before the model, and the two best classes are named behind
+it; names must be the same, the differences are those of the scores.
 """
 
 

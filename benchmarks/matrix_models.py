@@ -224,25 +224,78 @@ def _lightgbm(folder: Path, **parameters: Any) -> dict[str, Any]:
     return {"model": {"source": "m.txt"}}
 
 
+def _by_onnx(make: Callable[[Path], dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Have a model run by ONNX Runtime in place of its own framework."""
+    return {**make(folder), "serving": {"engine": "onnx"}}
+
+
+def _with_steps(make: Callable[[Path], dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Declare what is done before and behind a model: the two best classes by name, and their scores."""
+    keys = make(folder)
+    _save(folder, raw=ROWS.astype(float) * 3)
+    return {
+        **keys,
+        "labels": ["low", "middle", "high"],
+        "preprocess": {
+            "inputs": [{"name": "raw", "dtype": "float64", "shape": [-1, 6]}],
+            "steps": [
+                {"cast": {"tensor": "raw", "dtype": "float32"}},
+                {"normalize": {"tensor": "raw", "mean": [0.1] * 6, "std": [1.5] * 6, "to": "x"}},
+            ],
+        },
+        "postprocess": {
+            "steps": [
+                {"top_k": {"tensor": "y", "k": 2, "indices": "names", "to": "scores"}},
+                {"labels": {"tensor": "names"}},
+            ],
+            "outputs": ["names", "scores"],
+        },
+    }
+
+
 CASES = (
     Case("pytorch", "TorchScript", "MLP", _torchscript),
     Case("pytorch", "TorchScript", "MLP behind a transform", _transformed),
     Case("pytorch", "exported program", "MLP", _exported),
     Case("pytorch", "state dict", "MLP", _state_dict),
+    Case("pytorch", "state dict", "MLP, by ONNX Runtime", lambda folder: _by_onnx(_state_dict, folder)),
+    Case("pytorch", "TorchScript", "MLP between steps", lambda folder: _with_steps(_torchscript, folder)),
     Case("onnx", "onnx", "MLP", _onnx),
+    Case("onnx", "onnx", "MLP between steps", lambda folder: _with_steps(_onnx, folder)),
     Case("tensorflow", "SavedModel", "MLP", _saved_model),
+    Case("tensorflow", "SavedModel", "MLP, by ONNX Runtime", lambda folder: _by_onnx(_saved_model, folder)),
     Case("tensorflow", "keras", "MLP", _keras),
+    Case("tensorflow", "keras", "MLP, by ONNX Runtime", lambda folder: _by_onnx(_keras, folder)),
+    Case("tensorflow", "keras", "MLP between steps", lambda folder: _with_steps(_keras, folder)),
     *(
         Case("sklearn", kind, "imputer and forest", lambda folder, kind=kind: _estimator(folder, kind))
         for kind in ("skops", "joblib", "pkl")
     ),
+    Case(
+        "sklearn",
+        "skops",
+        "imputer and forest, by ONNX Runtime",
+        lambda folder: _by_onnx(lambda inner: _estimator(inner, "skops"), folder),
+    ),
     Case("sklearn", "skops", "label spreading", _no_counterpart),
     Case("xgboost", "json", "two classes", lambda folder: _xgboost(folder, "json", "binary:logistic")),
     Case("xgboost", "ubj", "three classes", lambda folder: _xgboost(folder, "ubj", "multi:softprob")),
+    Case(
+        "xgboost",
+        "ubj",
+        "three classes, by ONNX Runtime",
+        lambda folder: _by_onnx(lambda inner: _xgboost(inner, "ubj", "multi:softprob"), folder),
+    ),
     Case("xgboost", "json", "regression", lambda folder: _xgboost(folder, "json", "reg:squarederror")),
     Case("xgboost", "json", "linear booster", _xgboost_linear),
     Case("lightgbm", "text", "two classes", lambda folder: _lightgbm(folder, objective="binary")),
     Case("lightgbm", "text", "three classes", lambda folder: _lightgbm(folder, objective="multiclass", num_class=3)),
+    Case(
+        "lightgbm",
+        "text",
+        "three classes, by ONNX Runtime",
+        lambda folder: _by_onnx(lambda inner: _lightgbm(inner, objective="multiclass", num_class=3), folder),
+    ),
     Case("lightgbm", "text", "regression", lambda folder: _lightgbm(folder, objective="regression")),
     Case(
         "lightgbm", "text", "linear trees", lambda folder: _lightgbm(folder, objective="regression", linear_tree=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelport.artifact import Artifact, write_files
-from modelport.backend import ServeSettings
+from modelport.backend import ImageSettings, ServeSettings
+from modelport.converted import engine_facts, model_to_run
 from modelport.errors import SpecError
 from modelport.model import Model
-from modelport.plan import BuildPlan, PlannedFile, Port, Readiness, ServicePlan
+from modelport.plan import BuildPlan, ImagePlan, PlannedFile, Port, Readiness, ServicePlan
 from modelport_bentoml.bento import (
     INSTALL,
     QUIET_ENVIRONMENT,
@@ -57,6 +58,7 @@ class BentoMLBackend:
         if not isinstance(options, BentoMLOptions):
             raise TypeError(f"{type(options).__name__}: options come from parse_options")
         _check_batching(model)
+        model = model_to_run(model)
         tag = bento_tag(model.spec.name, model.spec.version)
         project = plan_project(model, options, tag)
         placed = tuple(PlannedFile(path=PROJECT + file.path, content=file.content) for file in project)
@@ -64,7 +66,7 @@ class BentoMLBackend:
             backend=self.name,
             model=model,
             files=(*placed, *plan_bento(project, tag)),
-            facts={"bento": str(tag), "archive": archive_name(tag)},
+            facts={"bento": str(tag), "archive": archive_name(tag), **engine_facts(model)},
             warnings=tuple(_warnings(model)),
         )
 
@@ -111,6 +113,29 @@ class BentoMLBackend:
             endpoints={"rest": f"http://{_reachable(host)}:{port}"},
         )
 
+    def image(self, artifact: Artifact, settings: ImageSettings) -> ImagePlan:
+        """Describe the image that `bentoml containerize` makes of the artifact's Bento.
+
+        Raises:
+            SpecError: The base must have a digest and has none.
+            MissingTool: BentoML is not installed.
+        """
+        from modelport_bentoml.image import plan_image
+
+        return plan_image(artifact, self._options(artifact), settings)
+
+    def container(self, artifact: Artifact, reference: str) -> ServicePlan:
+        """Describe ``bentoml serve`` in that image."""
+        from modelport_bentoml.container import plan_container
+
+        return plan_container(artifact, reference)
+
+    def weights(self, artifact: Artifact) -> tuple[PlannedFile, ...]:
+        """List the model's files, relative to `ServicePlan.model_folder`."""
+        from modelport_bentoml.image import weight_files
+
+        return weight_files(artifact)
+
     def client(self, url: str, **settings: Any) -> Client:
         """Connect to a running service; see `modelport.connect`."""
         from modelport_bentoml.client import connect
@@ -122,6 +147,9 @@ class BentoMLBackend:
         from modelport_bentoml.client import BentoDialect
 
         return BentoDialect
+
+    def _options(self, artifact: Artifact) -> BentoMLOptions:
+        return self.parse_options(artifact.record["spec"].get("backends", {}).get(self.name, {}))
 
 
 def _check_batching(model: Model) -> None:

@@ -29,9 +29,11 @@ GENERATED = (
     "apis/openapi.yaml",
     "apis/schema.json",
     "env/docker/Dockerfile",
+    "env/docker/Dockerfile.template",
     "env/docker/entrypoint.sh",
-    "env/python/requirements.in",
+    "env/python/install.sh",
     "env/python/requirements.txt",
+    "env/python/version.txt",
 )
 
 QUIET_ENVIRONMENT: Mapping[str, str | None] = {

@@ -6,12 +6,11 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from modelport.spec.schema import Items, Section
+from modelport.python_image import PythonImageSection
+from modelport.spec.schema import Section
 
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
-DebianPackage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
-ImageName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$")]
 
 
 class BentoMLOptions(Section):
@@ -29,9 +28,6 @@ class BentoMLOptions(Section):
     labels: dict[LabelKey, LabelValue] = Field(
         default_factory=dict, description="Labels of the Bento, as `bentoml list` shows them."
     )
-    base_image: ImageName | None = Field(
-        default=None, description="Image that `bentoml containerize` starts from, instead of Python's own."
-    )
-    system_packages: Items[DebianPackage] = Field(
-        default=(), description="Debian packages that `bentoml containerize` installs."
+    image: PythonImageSection = Field(
+        default=PythonImageSection(), description="How `bentoml containerize` makes the container image."
     )

@@ -12,9 +12,12 @@ from modelport.describe import describe_model
 from modelport.errors import SpecError
 from modelport.model import Model
 from modelport.plan import Content, Generated, PlannedFile
+from modelport_bentoml.image import render_dockerfile, render_template
 from modelport_bentoml.options import BentoMLOptions
 from modelport_bentoml.render import (
     MODEL_FOLDER,
+    TEMPLATE,
+    WEIGHTS,
     render_bentofile,
     render_readme,
     render_requirements,
@@ -47,6 +50,7 @@ def plan_project(model: Model, options: BentoMLOptions, tag: BentoTag) -> tuple[
         "bentofile.yaml": render_bentofile(spec, options, tag),
         "requirements.txt": render_requirements(model.requirements),
         "README.md": render_readme(spec, tag, tensors, bentoml_requirement()),
+        TEMPLATE: render_template(render_dockerfile(spec, options, model.requirements, tag)),
     }
     contents: dict[str, Content] = {
         name: Generated(data=text.encode(), origin="modelport_bentoml") for name, text in texts.items()
@@ -62,7 +66,7 @@ def describe(model: Model, options: BentoMLOptions) -> ModelDescription:
     batching = model.spec.serving.batching
     description = describe_model(
         model,
-        source=MODEL_FOLDER if model.source.is_dir() else model.source.name,
+        source=WEIGHTS if model.source.is_dir() else f"{WEIGHTS}/{model.source.name}",
         samples=None if model.samples is None else SAMPLES,
         threads=options.threads,
     )
@@ -80,8 +84,7 @@ def bentoml_requirement() -> str:
 def _model_folder(model: Model, options: BentoMLOptions) -> Mapping[str, Content]:
     """List what the runtime reads: ``modelport.json`` and all that lies beside it."""
     contents: dict[str, Content] = {}
-    prefix = f"{MODEL_FOLDER}/" if model.source.is_dir() else ""
-    for path, content in _parts(model, options, prefix):
+    for path, content in _parts(model, options):
         if contents.get(path, content) != content:
             raise SpecError(
                 f"{path}: two different files of the model would have this name in the Bento; rename one of them"
@@ -90,11 +93,11 @@ def _model_folder(model: Model, options: BentoMLOptions) -> Mapping[str, Content
     return contents
 
 
-def _parts(model: Model, options: BentoMLOptions, prefix: str) -> Iterator[tuple[str, Content]]:
+def _parts(model: Model, options: BentoMLOptions) -> Iterator[tuple[str, Content]]:
     description = describe(model, options)
     yield FILE_NAME, Generated(data=description.to_text().encode(), origin="the spec and the model")
     for path, content in model.files.items():
-        yield prefix + path, content
+        yield f"{WEIGHTS}/{path}", content
     yield from model.code.items()
     if model.transform is not None and description.transform is not None:
         module = description.transform.rpartition(":")[0]

@@ -8,12 +8,16 @@ from typing import Any
 
 import yaml
 
+from modelport.python_image import base_image
 from modelport.spec.schema import ModelSpec
 from modelport_bentoml.options import BentoMLOptions
 from modelport_bentoml.tag import BentoTag
 
 MODEL_FOLDER = "model"
 """Folder of a project in which ``modelport.json``, the model and what belongs to it lie."""
+WEIGHTS = "model.weights"
+"""Folder in it with the model's own files; with the dot in its name it can be no package of Python's."""
+TEMPLATE = "Dockerfile.template"
 
 _SERVICE = '''\
 """The BentoML service of {tag}. ``bentoml serve`` and ``bentoml build`` take the folder that it lies in."""
@@ -60,7 +64,7 @@ A BentoML project, written by modelport from a model spec. Nothing of modelport 
 pip install -r requirements.txt "{bentoml}"
 bentoml serve .                         # http://127.0.0.1:3000, documents at /
 bentoml build --version {tag_version}
-bentoml containerize {tag}
+TMPDIR=$PWD bentoml containerize {tag}  # BentoML reads templates of Dockerfiles below the working directory only
 ```
 
 `POST /predict` takes a JSON object with one entry an input, or a numpy `.npz` archive (`application/x-npz`), and
@@ -105,22 +109,18 @@ def render_service(spec: ModelSpec, options: BentoMLOptions, tag: BentoTag) -> s
 
 def render_bentofile(spec: ModelSpec, options: BentoMLOptions, tag: BentoTag) -> str:
     """Write ``bentofile.yaml``."""
-    image: dict[str, Any] = {"python_version": spec.environment.python}
-    if options.base_image is not None:
-        image["base_image"] = options.base_image
-    # LightGBM's wheel leans on the system's OpenMP, which Python's own image does not have.
-    lacking = ["libgomp1"] if spec.model.framework == "lightgbm" and options.base_image is None else []
-    packages = list(dict.fromkeys([*lacking, *options.system_packages]))
-    if packages:
-        image["system_packages"] = packages
-    content = {
+    content: dict[str, Any] = {
         "service": "service:ModelService",
         "name": tag.name,
         "labels": dict(sorted(options.labels.items())),
         "include": ["*"],
         # Requirements are pinned where the spec pins them; locking would need uv and a network.
         "python": {"requirements_txt": "./requirements.txt", "lock_packages": False},
-        "docker": image,
+        # The template says all; named here, BentoML does not look for a base of its own.
+        "docker": {
+            "base_image": base_image(options.image, spec.environment.python),
+            "dockerfile_template": f"./{TEMPLATE}",
+        },
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelport.artifact import Artifact, write_files
-from modelport.backend import ServeSettings
+from modelport.backend import ImageSettings, ServeSettings
 from modelport.client.base import Client
 from modelport.errors import MissingTool
 from modelport.model import Model
-from modelport.plan import BuildPlan, Generated, PlannedFile, Port, Readiness, ServicePlan
+from modelport.plan import BuildPlan, Generated, ImagePlan, PlannedFile, Port, Readiness, ServicePlan
+from modelport_tfserving.commandline import options_of, ready_path, server_flags, version_directory
 from modelport_tfserving.config import METRICS_PATH, render_models
 from modelport_tfserving.options import TFServingOptions
 from modelport_tfserving.wire import describe_rest_gap
@@ -50,27 +51,12 @@ class TFServingBackend:
 
     def service(self, artifact: Artifact, settings: ServeSettings) -> ServicePlan:
         """Describe the server's process."""
-        options = TFServingOptions.model_validate(artifact.record["spec"].get("backends", {}).get(self.name, {}))
-        serving = artifact.record["spec"]["serving"]
         number = version_directory(artifact)
         host, rest, grpc = settings.host, settings.ports["rest"], settings.ports["grpc"]
         program, server, environment = find_server(host)
-        models = render_models(artifact.name, str(artifact.path / "models" / artifact.name), number, options.labels)
-        flags = [
-            f"--port={grpc}",
-            f"--rest_api_port={rest}",
-            f"--rest_api_timeout_in_ms={serving['timeout_s'] * 1000}",
-            "--model_config_file={state}/models.config",
-            f"--monitoring_config_file={artifact.path / 'monitoring.config'}",
-            f"--grpc_channel_arguments=grpc.max_receive_message_length={serving['max_request_mb'] * 2**20}",
-            # A model that does not load at once will not load later: say so now, not after five minutes.
-            "--max_num_load_retries=0",
-        ]
-        if options.labels:
-            # Without it the server ends at its start: labels are assigned before the version they name has loaded.
-            flags.append("--allow_version_labels_for_unavailable_models=true")
-        if "batching" in serving:
-            flags += ["--enable_batching=true", f"--batching_parameters_file={artifact.path / 'batching.config'}"]
+        labels = options_of(artifact).labels
+        models = render_models(artifact.name, str(artifact.path / "models" / artifact.name), number, labels)
+        flags = server_flags(artifact, rest=rest, grpc=grpc, models="{state}/models.config", folder=str(artifact.path))
         base = f"/v1/models/{artifact.name}"
         return ServicePlan(
             backend=self.name,
@@ -79,8 +65,7 @@ class TFServingBackend:
             environment={"TF_CPP_MIN_LOG_LEVEL": "1", **environment},
             files=(PlannedFile(path="models.config", content=Generated(data=models.encode(), origin="the artifact")),),
             ports=(Port(name="rest", number=rest), Port(name="grpc", number=grpc, protocol="grpc")),
-            # Metadata is answered by a loaded version only; the status page answers 200 while it still loads.
-            readiness=Readiness(port="rest", path=f"{base}/versions/{number}/metadata"),
+            readiness=Readiness(port="rest", path=ready_path(artifact)),
             endpoints={
                 "rest": f"http://{settings.url_host}:{rest}{base}",
                 "grpc": f"grpc://{settings.url_host}:{grpc}/{artifact.name}",
@@ -88,9 +73,27 @@ class TFServingBackend:
             },
         )
 
+    def image(self, artifact: Artifact, settings: ImageSettings) -> ImagePlan:
+        """Describe the image: the official server's, or the embedded one on a slim Python."""
+        from modelport_tfserving.image import plan_image
+
+        return plan_image(artifact, settings)
+
+    def container(self, artifact: Artifact, reference: str) -> ServicePlan:
+        """Describe the server in that image."""
+        from modelport_tfserving.image import plan_container
+
+        return plan_container(artifact, reference)
+
+    def weights(self, artifact: Artifact) -> tuple[PlannedFile, ...]:
+        """List the model's files, for an image of their own."""
+        from modelport_tfserving.image import model_files
+
+        return model_files(artifact)
+
     def unable(self, artifact: Artifact) -> Mapping[str, str]:
         """Name the protocols that cannot carry the model's tensors."""
-        signature = artifact.record["model"]["signature"]
+        signature = artifact.record["model"]["served"]
         reason = describe_rest_gap((tensor["name"], tensor["dtype"]) for side in signature.values() for tensor in side)
         return {"rest": reason} if reason else {}
 
@@ -105,13 +108,6 @@ class TFServingBackend:
         from modelport_tfserving.client import TFServingDialect
 
         return TFServingDialect
-
-
-def version_directory(artifact: Artifact) -> int:
-    """Give the integer that the artifact's only version folder is called by."""
-    return next(
-        int(folder.name) for folder in (artifact.path / "models" / artifact.name).iterdir() if folder.name.isdigit()
-    )
 
 
 def find_server(host: str) -> tuple[tuple[str, ...], str, dict[str, str | None]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelport.artifact import Artifact, write_files
-from modelport.backend import ServeSettings
+from modelport.backend import ImageSettings, ServeSettings
+from modelport.converted import engine_facts, model_to_run
 from modelport.errors import SpecError
 from modelport.model import Model
-from modelport.plan import Archived, BuildPlan, Generated, PlannedFile, ServicePlan
+from modelport.plan import Archived, BuildPlan, Generated, ImagePlan, PlannedFile, ServicePlan
 
 from .config import MODEL_STORE, bind_as_specified, render_config
 from .options import Ports, TorchServeOptions
@@ -39,6 +40,7 @@ class TorchServeBackend:
 
         assert isinstance(options, TorchServeOptions)  # noqa: S101  # the protocol knows only pydantic's base
         _check(model, options)
+        model = model_to_run(model)
         config = render_config(model.spec, options, bind_as_specified(options))
         name, version = model.spec.name, model.spec.version
         return BuildPlan(
@@ -48,7 +50,7 @@ class TorchServeBackend:
                 PlannedFile(path="config.properties", content=Generated(data=config.encode(), origin="the spec")),
                 PlannedFile(path=f"{MODEL_STORE}/{name}.mar", content=Archived(members=plan_members(model, options))),
             ),
-            facts=_facts(options, f"/predictions/{name}/{version}"),
+            facts={**_facts(options, f"/predictions/{name}/{version}"), **engine_facts(model)},
             warnings=_warnings(model, options),
         )
 
@@ -61,8 +63,25 @@ class TorchServeBackend:
         from .java import find_java
         from .service import plan_service
 
-        options = self.parse_options(artifact.record["spec"].get("backends", {}).get(self.name, {}))
-        return plan_service(artifact, options, settings, find_java())
+        return plan_service(artifact, self._options(artifact), settings, find_java())
+
+    def image(self, artifact: Artifact, settings: ImageSettings) -> ImagePlan:
+        """Describe the image: Python, Java, TorchServe and the unpacked archive."""
+        from .image import plan_image
+
+        return plan_image(artifact, self._options(artifact), settings)
+
+    def container(self, artifact: Artifact, reference: str) -> ServicePlan:
+        """Describe the service in that image; management is on its loopback address."""
+        from .container import plan_container
+
+        return plan_container(artifact, self._options(artifact), reference)
+
+    def weights(self, artifact: Artifact) -> tuple[PlannedFile, ...]:
+        """List the model's files, relative to `ServicePlan.model_folder`."""
+        from .image import weight_files
+
+        return weight_files(artifact, self._options(artifact))
 
     def client(self, url: str, **settings: Any) -> Client:
         """Connect to a running TorchServe."""
@@ -75,6 +94,9 @@ class TorchServeBackend:
         from .client import TorchServeDialect
 
         return TorchServeDialect
+
+    def _options(self, artifact: Artifact) -> TorchServeOptions:
+        return self.parse_options(artifact.record["spec"].get("backends", {}).get(self.name, {}))
 
 
 def _check(model: Model, options: TorchServeOptions) -> None:

@@ -24,13 +24,19 @@ class Binding:
         address: IPv4 address or host name.
         ports: Numbers by the names in `options.Ports`.
         token_authorization: Whether callers must show tokens.
+        management_address: The same for the two management ports; empty for ``address``.
         model_store: The archive's folder, absolute or relative to the working directory.
+        archive: The archive's file in it, or the folder of one that is unpacked; empty for ``<name>.mar``.
+        installs: Whether the server may run pip when it loads the model, where the spec wants it to.
     """
 
     address: str
     ports: Mapping[str, int]
     token_authorization: bool
+    management_address: str = ""
     model_store: str = MODEL_STORE
+    archive: str = ""
+    installs: bool = True
 
 
 def bind_as_specified(options: TorchServeOptions) -> Binding:
@@ -44,6 +50,7 @@ def bind_as_specified(options: TorchServeOptions) -> Binding:
 
 def render_config(spec: ModelSpec, options: TorchServeOptions, binding: Binding) -> str:
     """Give the text of ``config.properties``, the same for the same arguments."""
+    archive = binding.archive or f"{spec.name}.mar"
     sections = (
         ("Addresses", _addresses(binding)),
         (
@@ -67,12 +74,12 @@ def render_config(spec: ModelSpec, options: TorchServeOptions, binding: Binding)
         (
             "The model: its name and version must be those in the archive's manifest, or the numbers do nothing",
             {
-                "install_py_dep_per_model": options.install_requirements,
+                "install_py_dep_per_model": options.install_requirements and binding.installs,
                 # Our handler wants bodies as they were sent; others expect the server's own default.
                 "decode_input_request": options.handler is not None,
                 "model_store": binding.model_store,
-                "load_models": f"{spec.name}={spec.name}.mar",
-                "models": json.dumps(_tuning(spec, options), separators=(",", ":")),
+                "load_models": f"{spec.name}={archive}",
+                "models": json.dumps(_tuning(spec, options, archive), separators=(",", ":")),
             },
         ),
         ("As the spec says", options.properties),
@@ -82,13 +89,14 @@ def render_config(spec: ModelSpec, options: TorchServeOptions, binding: Binding)
 
 def _addresses(binding: Binding) -> dict[str, str | int]:
     ports = binding.ports
+    management = binding.management_address or binding.address
     return {
         "inference_address": f"http://{binding.address}:{ports['rest']}",
-        "management_address": f"http://{binding.address}:{ports['management']}",
+        "management_address": f"http://{management}:{ports['management']}",
         "metrics_address": f"http://{binding.address}:{ports['metrics']}",
         "grpc_inference_address": binding.address,
         "grpc_inference_port": ports["grpc"],
-        "grpc_management_address": binding.address,
+        "grpc_management_address": management,
         "grpc_management_port": ports["grpc_management"],
     }
 
@@ -116,13 +124,13 @@ def _limits(spec: ModelSpec, options: TorchServeOptions) -> dict[str, str | int]
     return limits
 
 
-def _tuning(spec: ModelSpec, options: TorchServeOptions) -> dict[str, object]:
+def _tuning(spec: ModelSpec, options: TorchServeOptions, archive: str) -> dict[str, object]:
     batching = spec.serving.batching
     return {
         spec.name: {
             spec.version: {
                 "defaultVersion": True,
-                "marName": f"{spec.name}.mar",
+                "marName": archive,
                 "minWorkers": spec.serving.workers,
                 "maxWorkers": spec.serving.workers,
                 "batchSize": batching.max_size if batching else 1,

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from modelport.python_image import PythonImageSection
 from modelport.spec.schema import Items, MisplacedValue, Section
 
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
@@ -81,6 +82,7 @@ class TorchServeOptions(Section):
         description="Your own handler, file.py or file.py:function, instead of modelport's. For readiness it must "
         "answer TorchServe's describe requests, as handlers built on BaseHandler do.",
     )
+    image: PythonImageSection = Field(default=PythonImageSection(), description="How the container image is made.")
     properties: dict[str, str | int | bool] = Field(
         default_factory=dict, description=f"Further lines of config.properties: {', '.join(OTHER_PROPERTIES)}."
     )

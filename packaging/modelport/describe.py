@@ -31,7 +31,7 @@ def describe_model(
         signature=model.signature,
         served=model.served,
         served_known=model.served_known,
-        entrypoint=relocate(spec.model.entrypoint) if spec.model.entrypoint and model.format == "state_dict" else None,
+        entrypoint=relocate(spec.model.entrypoint) if spec.model.entrypoint and model.original is None else None,
         transform=transform_reference(model),
         preprocess=model.preprocess,
         postprocess=model.postprocess,

@@ -37,9 +37,9 @@ EXPECTED = (
 # Which extra brings a module that is imported where it is used.
 EXTRAS = {
     "bentoml": "bentoml",
-    "google": "grpc",
     "grpc": "grpc",
     "keras": "tfserving",
+    "kubernetes": "kubernetes",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
@@ -59,9 +59,12 @@ COMMANDS = {
     "inspect": "Tell what a model, a spec, an artifact or a running service is.",
     "plan": "Print every file that a build would write; touch nothing.",
     "build": "Write the artifact of one backend, or of all.",
+    "containerize": "Put an artifact into a container image.",
     "serve": "Run the real server on an artifact until Ctrl-C.",
     "predict": "Send inputs to a running service.",
     "verify": "Compare every backend's answers with the framework's own.",
+    "manifests": "Write the files that deploy a model, or check such files.",
+    "deploy": "Put a model where it shall run; wait until it answers, or roll back.",
 }
 
 

@@ -62,16 +62,39 @@ def export_saved_model(source: Path, signature: SignatureLike) -> onnx.ModelProt
             )
         except BuildError as error:
             raise ConversionError(f"{source}: {error}\n{WAY_OUT}") from error
+        model = onnx.load(target)
+        _spell_out(model.graph)
+        onnx.save(model, target)
         try:  # tf2onnx writes ops that it does not know as they are
             onnxruntime.InferenceSession(target, providers=["CPUExecutionProvider"])
         except Exception as error:
             reason = str(error).splitlines()[0]
-            raise ConversionError(
-                f"{source}: ONNX Runtime refuses what tf2onnx wrote: {reason}. {WAY_OUT}"
-            ) from error
-        model = onnx.load(target)
+            raise ConversionError(f"{source}: ONNX Runtime refuses what tf2onnx wrote: {reason}. {WAY_OUT}") from error
     _name_inputs(model.graph, signature.inputs)
     return model
+
+
+def _spell_out(graph: onnx.GraphProto) -> None:
+    """Write Erfc, of which Keras' gelu is made and which tf2onnx does not know, as 1 - Erf."""
+    from onnx import helper, numpy_helper
+
+    if not any(node.op_type == "Erfc" for node in graph.node):
+        return
+    one = "modelport_one"
+    graph.initializer.append(numpy_helper.from_array(np.float32(1), one))
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Erfc":
+            erf, like = f"{node.output[0]}/erf", f"{node.output[0]}/one"
+            nodes += [
+                helper.make_node("Erf", [node.input[0]], [erf]),
+                helper.make_node("CastLike", [one, erf], [like]),
+                helper.make_node("Sub", [like, erf], [node.output[0]], name=node.name),
+            ]
+        else:
+            nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _name_inputs(graph: onnx.GraphProto, inputs: Sequence[InputSpec]) -> None:
@@ -95,6 +118,9 @@ def _name_inputs(graph: onnx.GraphProto, inputs: Sequence[InputSpec]) -> None:
         )
         graph.input.append(helper.make_tensor_value_info(tensor.name, kind, tensor.shape))
         given[tensor.name] = tensor.name
+    strangers = [value.name for value in graph.input if value.name not in given]
+    if strangers:
+        raise ConversionError(f"tf2onnx gives the inputs names that the signature does not: {strangers}. {WAY_OUT}")
     rename_ends(
         graph, [given.get(value.name, value.name) for value in graph.input], [value.name for value in graph.output]
     )

@@ -11,6 +11,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ from modelport_runtime.engines.binding import bind_outputs
 if TYPE_CHECKING:
     import onnx
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_WAY_OUT = "Write that part with other ops, or serve the model by its own framework (--backend bentoml or torchserve)"
 #: Newest opset that the older exporter writes.
 _SCRIPT_OPSET = 17
 
@@ -81,7 +84,9 @@ def export_torch(
         except ModelportError:
             raise
         except Exception as error:
-            raise ConversionError(f"{path}: PyTorch cannot export this model to ONNX: {_first(error)}") from error
+            raise ConversionError(
+                f"{path}: PyTorch cannot export this model to ONNX: {_first(error)}. {_WAY_OUT}"
+            ) from error
         if len(names) != len(model.graph.output) or len(inputs) != len(model.graph.input):
             raise ConversionError(
                 f"{path}: the exported model has {len(model.graph.input)} inputs and {len(model.graph.output)} "
@@ -162,7 +167,7 @@ def _export_state_dict(
             model = _export_graph(torch.jit.script(module), arguments, inputs)
             return model, _names_of_leaves(call, arguments, names)
         except Exception:  # noqa: BLE001 - as above
-            raise first from None
+            raise first from first.__cause__
 
 
 def _export_module(
@@ -207,7 +212,7 @@ def _export_script(module: Any, arguments: tuple[Any, ...], inputs: Sequence[Inp
             program = TS2EPConverter(module, arguments).convert()
             return _export_module(program.module(), arguments, inputs)
         except Exception:  # noqa: BLE001 - as above
-            raise first from None
+            raise first from first.__cause__
 
 
 def _export_graph(module: Any, arguments: tuple[Any, ...], inputs: Sequence[InputSpec]) -> Any:
@@ -309,8 +314,12 @@ def _prove(
             ) from error
         for name, mine, theirs in zip(outputs, found, run(example), strict=True):
             if not _alike(mine, theirs):
+                again = dict(zip(outputs, run(example), strict=True))[name]
                 raise ConversionError(
                     f"{path}: exported to ONNX, output {name!r} differs from PyTorch's for inputs of shape {sizes}"
+                    if _alike(theirs, again)
+                    else f"{path}: asked twice for the same, the model gives two answers in output {name!r}; a served "
+                    "model cannot be compared with one that draws random numbers: take them as an input"
                 )
 
 
@@ -322,7 +331,9 @@ def _alike(mine: Array, theirs: Array) -> bool:
     return bool(np.allclose(mine[known], theirs[known], rtol=1e-2, atol=1e-3))
 
 
-def _first(error: Exception) -> str:
-    """Return what an exporter's error says, without pages of advice."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+def _first(error: BaseException) -> str:
+    """Return what an exporter's error says, without pages of advice: torch.onnx's own point to their cause."""
+    while type(error).__module__.startswith("torch.onnx") and error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in _COLOURS.sub("", str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines)[:600]}"

@@ -14,6 +14,7 @@ from modelport.frameworks.wire import messages, read_fields, signed
 
 SIGNATURE = "serving_default"
 _INTERNAL = "__saved_model_init_op"
+_VARIABLES = {b"VarHandleOp", b"Variable", b"VariableV2"}
 _ANY_NAME = frozenset({NAME})
 # tensorflow.DataType by number.
 _DTYPES = {
@@ -26,7 +27,7 @@ def probe_saved_model(path: Path) -> Probe:
     """Read the signature ``serving_default`` from ``saved_model.pb``.
 
     Raises:
-        SpecError: The file is broken, or has no such signature.
+        SpecError: The file is broken, has no such signature, or files beside it are missing.
     """
     file = path / "saved_model.pb"
     try:
@@ -36,6 +37,7 @@ def probe_saved_model(path: Path) -> Probe:
     serving = [graph for graph in graphs if b"serve" in messages(read_fields(messages(graph, 1)[0]), 4)]
     if not serving:
         raise SpecError(f"model.source: {file}: holds no graph with the tag 'serve'; save it with tf.saved_model.save")
+    _refuse_parts(path, serving[0])
     signatures = {}
     for entry in messages(serving[0], 5):
         fields = read_fields(entry)
@@ -50,6 +52,31 @@ def probe_saved_model(path: Path) -> Probe:
     notes = (f"served is {SIGNATURE}; further signatures: {', '.join(others)}",) if others else ()
     chosen = signatures[SIGNATURE]
     return Probe(inputs=_read_side(chosen, 1, "input"), outputs=_read_side(chosen, 2, "output"), notes=notes)
+
+
+def _refuse_parts(path: Path, graph: dict[int, Any]) -> None:
+    """Refuse a folder that was copied in part: without the variables or the assets that its graph reads."""
+    operations = messages(read_fields(messages(read_fields(messages(graph, 1)[0]), 2)[0]), 1)
+    used = {messages(read_fields(operation), 1)[0] for operation in operations}
+    index = path / "variables" / "variables.index"
+    wanted = [index] if used & _VARIABLES else []
+    wanted += [path / "assets" / messages(read_fields(entry), 2)[0].decode() for entry in messages(graph, 6)]
+    missing = next((file for file in wanted if not file.is_file()), None)
+    if missing is None and index.is_file():
+        missing = _missing_shard(index.parent)
+    if missing is not None:
+        raise SpecError(
+            f"model.source: {path}: the SavedModel needs {missing.relative_to(path)}, which is not there; "
+            "copy the whole folder again"
+        )
+
+
+def _missing_shard(folder: Path) -> Path | None:
+    """Give a file of values that is not beside the index of variables; its siblings tell how many there are."""
+    shards = sorted(folder.glob("variables.data-*-of-*"))
+    count = int(shards[0].name.rpartition("-")[2]) if shards else 1
+    names = (f"variables.data-{number:05d}-of-{count:05d}" for number in range(count))
+    return next((folder / name for name in names if not (folder / name).is_file()), None)
 
 
 def _read_side(signature: dict[int, Any], number: int, side: str) -> Tensors:

@@ -51,3 +51,21 @@ class Family:
                 os.kill(pid, number)
             except ProcessLookupError:
                 continue
+
+
+def strays(leader: int) -> list[int]:
+    """Give the processes below a session's leader that lead, or stand in, other sessions."""
+    parents: dict[int, int] = {}
+    sessions: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:  # ended meanwhile
+            continue
+        parents[int(entry.name)], sessions[int(entry.name)] = int(fields[1]), int(fields[3])
+    below = {leader}
+    while new := {pid for pid, parent in parents.items() if parent in below} - below:
+        below |= new
+    return sorted(pid for pid in below if sessions.get(pid, leader) != leader)

@@ -7,13 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from modelport.errors import BuildError, MissingTool
+from modelport.run.family import strays
 from modelport.signals import postponed
 
 LAST_LINES = 15
+POLL_S = 0.1
 
 
 def find_program(name: str, *, install: str) -> str:
@@ -42,6 +47,9 @@ def run_tool(
     environment: Mapping[str, str | None] | None = None,
     timeout_s: float,
     what: str,
+    log: Callable[[str], None] | None = None,
+    only_stdout: bool = False,
+    grace_s: float = 0.0,
 ) -> str:
     """Run a program to its end in a process group of its own, which ends with it.
 
@@ -51,6 +59,11 @@ def run_tool(
         environment: Variables beside the inherited ones; None removes one.
         timeout_s: After this many seconds it is killed.
         what: What it does, for messages: ``"bentoml build"``.
+        log: Called with each line as it comes, from a thread of its own.
+        only_stdout: Give what it wrote to stdout alone; stderr is kept for the message of a failure.
+        grace_s: How long it may tidy up when it is ended early, in seconds. A program that works through others in
+            sessions of their own, as an engine that builds an image does, cleans up when those are killed, and leaves
+            them behind when it is killed itself.
 
     Returns:
         What it wrote to stdout and stderr, as it came.
@@ -68,10 +81,13 @@ def run_tool(
                 env=merged_environment(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.PIPE if only_stdout else subprocess.STDOUT,
                 start_new_session=True,
             )
-        output, _ = process.communicate(timeout=timeout_s)
+        if log is None:
+            output, apart = process.communicate(timeout=timeout_s)
+        else:
+            output, apart = _follow(process, log, timeout_s), None
     except FileNotFoundError as error:
         raise MissingTool(f"{what}: the program {command[0]!r} is not installed here") from error
     except subprocess.TimeoutExpired as error:
@@ -79,12 +95,48 @@ def run_tool(
     finally:
         with postponed():
             if process is not None and process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                _end(process, grace_s)
     text = output.decode("utf-8", "replace")
     if process.returncode != 0:
-        raise BuildError(f"{what}: failed with exit code {process.returncode}. Its last lines:\n{last_lines(text)}")
+        said = (apart or b"").decode("utf-8", "replace") + text
+        raise BuildError(f"{what}: failed with exit code {process.returncode}. Its last lines:\n{last_lines(said)}")
     return text
+
+
+def _follow(process: subprocess.Popen[bytes], log: Callable[[str], None], timeout_s: float) -> bytes:
+    """Read all that a process prints, telling each line, until it has ended."""
+    assert process.stdout is not None  # noqa: S101  # tells the type checker what PIPE means
+    read: list[bytes] = []
+    pump = threading.Thread(target=_pump, args=(process.stdout, read, log), daemon=True)
+    pump.start()
+    process.wait(timeout_s)
+    pump.join(timeout=5)
+    return b"".join(read)
+
+
+def _pump(stream: IO[bytes], read: list[bytes], log: Callable[[str], None]) -> None:
+    for raw in stream:
+        read.append(raw)
+        log(raw.decode("utf-8", "replace").rstrip())
+
+
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """End a program early: first what it started in other sessions, then, after ``grace_s``, its own group."""
+    deadline = time.monotonic() + grace_s
+    while process.poll() is None and time.monotonic() < deadline:
+        for pid in strays(process.pid):
+            _kill(pid)
+        time.sleep(POLL_S)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # ended meanwhile, or its parent's to end
+        return
 
 
 def last_lines(text: str, count: int = LAST_LINES) -> str:

@@ -126,7 +126,7 @@ def test_nothing_in_the_artifact_tells_on_which_machine_it_was_built(artifact):
 @pytest.mark.parametrize(
     ("file", "content", "words"),
     [
-        ("net.onnx", "no model", "ONNX Runtime cannot load it"),
+        ("model.weights/net.onnx", "no model", "ONNX Runtime cannot load it"),
         (
             "transform.py",
             "class Transform:\n    def preprocess(self, inputs):\n        raise OSError('no disk')\n",

@@ -31,8 +31,7 @@ OPTIONS = {
     "max_concurrency": 64,
     "threads": 2,
     "labels": {"team": "vision", "stage": "test"},
-    "base_image": "registry.example/python:3.12",
-    "system_packages": ["libgomp1"],
+    "image": {"base": "registry.example/python:3.12", "system_packages": ["libgomp1"]},
 }
 
 
@@ -94,7 +93,7 @@ def test_the_service_is_python_whatever_the_description_holds(make_model, option
 def test_the_description_tells_the_runtime_everything(make_model):
     made = plan(make_model(spec=EVERYTHING), OPTIONS)
     raw = json.loads(text(made, "project/model/modelport.json"))
-    assert raw["source"] == "net.onnx"
+    assert raw["source"] == "model.weights/net.onnx"
     assert raw["max_request_bytes"] == 3 * 2**20
     assert raw["max_batch_size"] == 8
     assert raw["threads"] == 2
@@ -103,7 +102,7 @@ def test_the_description_tells_the_runtime_everything(make_model):
 
 def test_the_weights_are_copied_and_the_bento_is_built(make_model):
     made = contents(plan(make_model()))
-    for path in ("project/model/net.onnx", "home/bentos/doubler/1.2.0/src/model/net.onnx"):
+    for path in ("project/model/model.weights/net.onnx", "home/bentos/doubler/1.2.0/src/model/model.weights/net.onnx"):
         assert isinstance(made[path], Copied)
     for path in ("bento.yaml", "src/bentofile.yaml", "src/modelport_runtime/runtime.py", "apis/openapi.yaml"):
         assert isinstance(made[f"home/bentos/doubler/1.2.0/{path}"], Converted)
@@ -118,8 +117,8 @@ def test_a_model_of_a_folder_keeps_its_tree(make_model, tmp_path):
         (folder / path).write_bytes(path.encode())
     files = {path: copied(folder / path) for path in ("saved_model.pb", "variables/variables.index")}
     made = plan(make_model(format="saved_model", source=folder, files=files))
-    assert "project/model/model/variables/variables.index" in contents(made)
-    assert json.loads(text(made, "project/model/modelport.json"))["source"] == "model"
+    assert "project/model/model.weights/variables/variables.index" in contents(made)
+    assert json.loads(text(made, "project/model/modelport.json"))["source"] == "model.weights"
 
 
 def test_a_model_of_several_files_is_found_among_them(make_model, tmp_path):
@@ -127,8 +126,8 @@ def test_a_model_of_several_files_is_found_among_them(make_model, tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"weights")
     files = {name: copied(tmp_path / name) for name in ("big.data", "net.onnx")}
     made = plan(make_model(files=files))
-    assert json.loads(text(made, "project/model/modelport.json"))["source"] == "net.onnx"
-    assert {"project/model/big.data", "project/model/net.onnx"} <= contents(made).keys()
+    assert json.loads(text(made, "project/model/modelport.json"))["source"] == "model.weights/net.onnx"
+    assert {"project/model/model.weights/big.data", "project/model/model.weights/net.onnx"} <= contents(made).keys()
 
 
 def test_code_and_transform_lie_beside_the_description(make_model, tmp_path):
@@ -192,8 +191,8 @@ def test_batching_needs_a_dynamic_first_axis(make_model):
         {"max_concurrency": 0},
         {"max_concurency": 1},
         {"labels": {"a b": "c"}},
-        {"system_packages": ["curl; rm"]},
-        {"base_image": "x\nRUN y"},
+        {"image": {"system_packages": ["curl; rm"]}},
+        {"image": {"base": "x\nRUN y"}},
     ],
 )
 def test_wrong_options_are_refused(options):
@@ -206,16 +205,3 @@ def test_labels_are_sorted_whatever_their_order(make_model):
     first, second = (text(made, "project/bentofile.yaml") for made in both)
     assert first == second
     assert yaml.safe_load(first)["labels"] == {"a": "1", "b": "2"}
-
-
-def test_images_get_the_openmp_that_lightgbm_leans_on(make_model):
-    model = make_model(spec={"model": {"framework": "lightgbm", "source": "net.onnx"}}, format="lightgbm_text")
-    for options, packages in (
-        ({}, ["libgomp1"]),
-        ({"system_packages": ["curl", "libgomp1"]}, ["libgomp1", "curl"]),
-        ({"base_image": "debian:12", "system_packages": ["curl"]}, ["curl"]),
-    ):
-        assert (
-            yaml.safe_load(text(plan(model, options), "project/bentofile.yaml"))["docker"]["system_packages"]
-            == packages
-        )

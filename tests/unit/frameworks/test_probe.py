@@ -17,6 +17,7 @@ from modelport.environment import pin, plan_requirements
 from modelport.errors import SpecError
 from modelport.frameworks import detect_format, probe, reference
 from modelport.frameworks.merging import render_signature
+from modelport.frameworks.onnx import external_files
 from modelport.frameworks.probing import Probe, ProbedTensor
 from modelport.frameworks.wire import read_fields, signed
 
@@ -152,6 +153,67 @@ def test_truncated_onnx(onnx_file: Path, size: float) -> None:
     onnx_file.write_bytes(data[: int(len(data) * size)])
     with pytest.raises(SpecError, match=r"no ONNX model"):
         probe("onnx", onnx_file)
+
+
+def _onnx_model(tmp_path: Path, node: Any, **keys: Any) -> Any:
+    """Write one node between x and y, [N, 4]."""
+    onnx = pytest.importorskip("onnx")
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 4]) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:])
+    opsets = [onnx.helper.make_opsetid(*opset) for opset in keys.pop("opsets", [("", 17)])]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, **keys), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [
+        ({"opsets": [("", 99)]}, r"opset 99 of ai\.onnx is newer .* export the model with opset \d+ or lower"),
+        ({"opsets": [("", 17), ("ai.onnx.ml", 99)]}, r"opset 99 of ai\.onnx\.ml is newer"),
+        ({"ir_version": 99}, r"in version 99 of ONNX's file format"),
+    ],
+)
+def test_onnx_of_the_future_is_refused(tmp_path: Path, keys: dict[str, Any], why: str) -> None:
+    helper = pytest.importorskip("onnx").helper
+    _onnx_model(tmp_path, helper.make_node("Relu", ["x"], ["y"]), **keys)
+    with pytest.raises(SpecError, match=why):
+        probe("onnx", tmp_path / "m.onnx")
+
+
+def test_an_op_that_no_server_has_is_named_with_its_node(tmp_path: Path) -> None:
+    helper = pytest.importorskip("onnx").helper
+    node = helper.make_node("Twice", ["x"], ["y"], name="doubling", domain="com.acme")
+    _onnx_model(tmp_path, node, opsets=[("", 17), ("com.acme", 1)])
+    with pytest.raises(SpecError, match=r"op 'Twice' of node 'doubling' is of the domain 'com\.acme'.*ONNX function"):
+        probe("onnx", tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ({}, None),
+        ({"length": "64", "offset": "0"}, None),
+        ({"length": "64", "offset": "32"}, r"it ends at byte 96, but the file has 64"),
+        ({"length": "100"}, r"\[4, 4\] of FLOAT need 64 bytes, but its length is 100"),
+        ({"offset": "-4"}, r"offset '-4' .* must be whole numbers"),
+        ({"location": "../w.bin"}, r"lies outside its folder"),
+        ({"location": "link.bin"}, r"is a link that leads out of its folder"),
+    ],
+)
+def test_external_data_holds_what_the_model_says(tmp_path: Path, entries: dict[str, str], why: str | None) -> None:
+    onnx = pytest.importorskip("onnx")
+    (tmp_path / "m").mkdir()
+    for folder in (tmp_path, tmp_path / "m"):
+        (folder / "w.bin").write_bytes(np.eye(4, dtype=np.float32).tobytes())
+    (tmp_path / "m" / "link.bin").symlink_to(tmp_path / "w.bin")
+    weights = onnx.TensorProto(name="w", dims=[4, 4], data_type=1, data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in {"location": "w.bin", **entries}.items():
+        weights.external_data.add(key=key, value=value)
+    _onnx_model(tmp_path / "m", onnx.helper.make_node("Constant", [], ["y"], value=weights))  # no initializer
+    if why is None:
+        assert external_files(tmp_path / "m" / "m.onnx") == ["w.bin"]
+        return
+    with pytest.raises(SpecError, match=why):
+        external_files(tmp_path / "m" / "m.onnx")
 
 
 def test_onnx_that_gives_maps_is_refused(tmp_path: Path) -> None:

@@ -62,10 +62,11 @@ def write_saved_model(
         scope = {value.name: Value(inputs[key]) for key, value in zip(input_names, given, strict=True)}
         walk = Walk(weights, opsets)
         results = walk.lower_graph(model.graph, scope)
-        outputs = {
-            key: tf.identity(walk.tensor(value), name=f"output_{i}")
-            for i, (key, value) in enumerate(zip(output_names, results, strict=True))
-        }
+        outputs = {}
+        for i, (key, value, declared) in enumerate(zip(output_names, results, model.graph.output, strict=True)):
+            tensor = walk.tensor(value)
+            _check_type(declared, tensor.dtype)
+            outputs[key] = tf.identity(tensor, name=f"output_{i}")
         write_graph(graph, destination, inputs=inputs, outputs=outputs, weights=weights)
 
 
@@ -83,6 +84,22 @@ def _check_names(what: str, own: Sequence[str], given: Sequence[str]) -> None:
         raise ConversionError(
             f"the ONNX graph has the {what}s {list(own)}, but the names asked for are {list(given)}: "
             "one different name is needed for each, in the same order"
+        )
+
+
+def _check_type(declared: Any, dtype: Any) -> None:
+    """Refuse a graph that says of an output what its nodes do not give; some leave the type out."""
+    from modelport.convert.onnx_to_tf.dtypes import tf_dtype
+
+    elem_type = declared.type.tensor_type.elem_type
+    try:
+        wanted = tf_dtype(elem_type) if elem_type else dtype
+    except ValueError as error:
+        raise ConversionError(f"output {declared.name!r}: {error}") from error
+    if wanted != dtype:
+        raise ConversionError(
+            f"output {declared.name!r} is declared as {wanted.name}, but the node behind it gives {dtype.name}; "
+            "export the model anew"
         )
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Default = TypeVar("Default")
 
 
+class NodeRefused(ConversionError):
+    """A node cannot be lowered; the message names its op and itself."""
+
+
 class Node:
     """A node with its inputs looked up.
 
@@ -43,9 +47,9 @@ class Node:
         self.walk = walk
         self._attributes = attributes
 
-    def fail(self, reason: str) -> ConversionError:
+    def fail(self, reason: str) -> NodeRefused:
         """Return the error to raise, with op, node and domain named."""
-        return ConversionError(f"cannot lower {describe(self.op, self.domain, self.name)} to TensorFlow: {reason}")
+        return NodeRefused(f"cannot lower {describe(self.op, self.domain, self.name)} to TensorFlow: {reason}")
 
     def attr(self, name: str, default: Default) -> Any:
         """Return an attribute, or `default` where the node does not set it."""

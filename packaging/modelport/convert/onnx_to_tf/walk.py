@@ -17,7 +17,7 @@ from modelport.convert.onnx_to_tf import elements
 from modelport.convert.onnx_to_tf.dtypes import numpy_constant, onnx_dtype
 from modelport.convert.onnx_to_tf.functions import function_body
 from modelport.convert.onnx_to_tf.lazy import tf
-from modelport.convert.onnx_to_tf.node import Node
+from modelport.convert.onnx_to_tf.node import Node, NodeRefused
 from modelport.convert.onnx_to_tf.registry import find_lowering
 from modelport.convert.onnx_to_tf.value import Array, Tensor, Value
 from modelport.convert.onnx_to_tf.weights import Weights
@@ -46,12 +46,16 @@ class Walk:
     def tensor(self, value: Value) -> Tensor:
         """Return a value as a tensor."""
         if value.items is not None:
-            raise ConversionError("an ONNX sequence is used where a tensor is needed")
+            raise ConversionError("a sequence stands where a tensor is needed; stack or pad its tensors in the model")
         plain = value.plain()
         return self.weights.tensor(plain) if isinstance(plain, np.ndarray) else plain
 
     def lower_graph(self, graph: Any, scope: Scope) -> list[Value]:
         """Lower a graph whose inputs (and outer names) are in `scope`; return its outputs in order."""
+        for sparse in graph.sparse_initializer:
+            raise ConversionError(
+                f"initializer {sparse.values.name!r} is sparse; TensorFlow Serving takes dense tensors: store it as one"
+            )
         scope.update({tensor.name: Value(numpy_constant(tensor)) for tensor in graph.initializer})
         wanted = [output.name for output in graph.output]
         self.lower_nodes(graph.node, scope, wanted)
@@ -75,8 +79,10 @@ class Walk:
                 if self._is_constant(node):
                     return self._fold(node, proto)
                 return self._dispatch(node, proto)
-        except ModelportError:
+        except NodeRefused:
             raise
+        except ModelportError as error:
+            raise node.fail(str(error)) from error
         except Exception as error:
             raise node.fail(f"TensorFlow refuses it: {type(error).__name__}: {error}") from error
 

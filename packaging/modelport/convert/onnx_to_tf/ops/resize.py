@@ -49,9 +49,8 @@ def _half_pixel(at: Tensor, axis: Axis) -> Tensor:
 
 
 def _align_corners(at: Tensor, axis: Axis) -> Tensor:
-    if _is_one(axis.target):
-        return at * 0
-    return at * (_floats(axis.size) - 1) / (_floats(axis.size) * axis.scale - 1)  # the exact length, not the cut one
+    # By the length that the result has, as PyTorch and ONNX Runtime; ONNX's reference does not cut it to whole pixels.
+    return tf.math.divide_no_nan(at * (_floats(axis.size) - 1), _floats(axis.target) - 1)
 
 
 def _symmetric(at: Tensor, axis: Axis) -> Tensor:
@@ -229,7 +228,9 @@ def _resize_to(node: Node, sizes: tuple[Any, ...]) -> Value:
 def _running_axis(node: Node, size: Any, target: Any) -> Axis:
     """Return how a dimension is resized of which the old or the new size is known only while the model runs."""
     mode = node.attr("coordinate_transformation_mode", b"half_pixel")
-    if mode not in {b"half_pixel", b"asymmetric", b"tf_half_pixel_for_nn"} or int(node.attr("antialias", 0)):
+    if mode not in {b"half_pixel", b"align_corners", b"asymmetric", b"tf_half_pixel_for_nn"} or int(
+        node.attr("antialias", 0)
+    ):
         raise node.fail(
             f"its sizes (input 3) are computed while the model runs, and its mode is {mode.decode()!r}"
             f"{', with antialias' if int(node.attr('antialias', 0)) else ''}; give sizes that are constants"
