@@ -13,6 +13,7 @@ from modelport.plan import Generated, Metrics, PlannedFile, Port, Readiness, Ser
 from modelport.python_image import INIT_COMMAND, PYTHON, SCRATCH, VENV, probe_http
 from modelport.spec.schema import ModelSpec
 from modelport_runtime.description import FILE_NAME as DESCRIPTION
+from modelport_runtime.torchserve_service import DESCRIBE
 
 from .archive import MANIFEST, REQUIREMENTS, SAMPLES
 from .config import MODEL_STORE, Binding, render_config
@@ -224,13 +225,13 @@ def probe(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def _readiness(spec: ModelSpec, options: TorchServeOptions, path: str) -> Readiness:
-    """Give what can be asked from outside: our handler describes the model to whoever sends no body.
+    """Give what can be asked from outside: our handler describes the model to whoever sends TorchServe's own header.
 
     A handler of the user's own does not, so there only `probe` tells: management is on none of the plan's ports.
     """
     if options.handler is not None:
         return Readiness(port="management", path=readiness_path(spec))
-    return Readiness(port="rest", path=f"/predictions/{path}")
+    return Readiness(port="rest", path=f"/predictions/{path}", headers={DESCRIBE: "True"})
 
 
 def _metrics() -> Metrics:

@@ -56,19 +56,8 @@ class Request:
 
     @property
     def describes(self) -> bool:
-        """Whether it asks for ``modelport.json``; ``GET /models/<name>?customized=true`` does, too.
-
-        So does a ``GET`` of the path that predictions are posted to: probes of orchestrators send neither header nor
-        body, and must hear from a worker.
-        """
-        if self.over_grpc:
-            return list(self.fields) == [DESCRIBE]
-        return self.headers.get(DESCRIBE) == "True" or self._bare
-
-    @property
-    def _bare(self) -> bool:
-        """Whether nothing was sent: TorchServe hands on no method, and gives ``GET`` a length of 0, but no type."""
-        return "content-type" not in self.headers and not any(self.fields.values())
+        """Whether it asks for ``modelport.json``; ``GET /models/<name>?customized=true`` does, too."""
+        return self.headers.get(DESCRIBE) == "True" or (self.over_grpc and list(self.fields) == [DESCRIBE])
 
     def body(self) -> tuple[bytes, str | None]:
         """Give the body and its content type, None where the first bytes must tell.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from modelport.errors import SpecError
-from modelport.plan import Copied, Generated, PlannedFile, Port, ServicePlan
+from modelport.plan import Copied, Generated, PlannedFile, Port, Readiness, ServicePlan
 from modelport.spec.schema import ModelSpec
 
 USER = 10001  # the id that the images are made for
@@ -51,6 +52,14 @@ def port_name(port: Port) -> str:
 def is_asked_by_http(service: ServicePlan) -> bool:
     """Whether readiness can be asked from outside the container."""
     return service.readiness.port in {port.name for port in reachable_ports(service)}
+
+
+def http_get(readiness: Readiness, port: Port) -> dict[str, Any]:
+    """Write how Kubernetes asks for readiness over HTTP."""
+    question: dict[str, Any] = {"path": readiness.path, "port": port.number}
+    if readiness.headers:
+        question["httpHeaders"] = [{"name": name, "value": value} for name, value in readiness.headers.items()]
+    return question
 
 
 def require_probe(service: ServicePlan) -> tuple[str, ...]:

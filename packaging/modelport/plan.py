@@ -131,10 +131,17 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """An HTTP GET that answers 200 only when the model can answer."""
+    """An HTTP GET that answers 200 only when the model can answer.
 
-    port: str  # the name of a `Port`
+    Attributes:
+        port: The name of a `Port`.
+        path: Path and query.
+        headers: Headers that it needs, by name.
+    """
+
+    port: str
     path: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

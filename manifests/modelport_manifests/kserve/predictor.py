@@ -17,7 +17,7 @@ from modelport_manifests.kubernetes.configuration import identity, metadata
 from modelport_manifests.kubernetes.pods import notes, plan_pod_spec
 from modelport_manifests.names import digest, labels, object_name
 from modelport_manifests.resources import check_resources
-from modelport_manifests.serving import find_port, port_name, require_probe, start_s
+from modelport_manifests.serving import find_port, http_get, port_name, require_probe, start_s
 
 from .modes import mode_notes, mode_of
 
@@ -90,7 +90,7 @@ def _knative_pod(spec: ModelSpec, service: ServicePlan) -> Object:
     container = pod["containers"][0]
     served = served_port(service)
     by_http = service.readiness.port == served.name
-    question: Object = {"httpGet": {"path": service.readiness.path, "port": served.number}}
+    question: Object = {"httpGet": http_get(service.readiness, served)}
     if not by_http:
         question = {"exec": {"command": list(require_probe(service))}}
     period, timeout = (5, 4) if by_http else (10, 9)  # a command starts an interpreter each time

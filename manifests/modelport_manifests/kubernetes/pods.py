@@ -15,6 +15,7 @@ from modelport_manifests.serving import (
     USER,
     VERSION_NOTE,
     find_port,
+    http_get,
     is_asked_by_http,
     port_name,
     protocol_ports,
@@ -159,7 +160,7 @@ def plan_probes(service: ServicePlan) -> Object:
 
 def _http_question(service: ServicePlan) -> Object:
     port = find_port(service, service.readiness.port)
-    return {"httpGet": {"path": service.readiness.path, "port": port.number}}
+    return {"httpGet": http_get(service.readiness, port)}
 
 
 def plan_fetch(spec: ModelSpec, service: ServicePlan) -> Object:

@@ -285,3 +285,34 @@ def test_local_functions_are_inlined(lower: Callable[..., Any]) -> None:
     model = helper.make_model(graph, functions=[function], opset_imports=imports)
     assert isinstance(model, onnx.ModelProto)
     assert lower(model)({"x": np.array([2], np.float32)})["y"].tolist() == [4.0]
+
+
+def test_resize_by_scales_with_aligned_corners_goes_by_the_cut_length(lower: Callable[..., Any]) -> None:
+    model = one_node(
+        "Resize",
+        [1, 1, 7, 8],
+        constants=(np.array([], np.float32), np.array([1, 1, 0.5, 1.5], np.float32)),
+        mode="linear",
+        coordinate_transformation_mode="align_corners",
+    )
+    x = np.random.default_rng(0).normal(size=(1, 1, 7, 8)).astype(np.float32)
+    torch = pytest.importorskip("torch")
+    wanted = torch.nn.functional.interpolate(
+        torch.from_numpy(x), scale_factor=(0.5, 1.5), mode="bilinear", align_corners=True
+    )
+    np.testing.assert_allclose(lower(model)({"in put": x})["/out:0"], wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_an_output_of_another_type_than_declared_is_refused(tmp_path: Path) -> None:
+    model = one_node("Relu", [2])
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    with pytest.raises(ConversionError, match=r"'/out:0' is declared as int64, but the node behind it gives float32"):
+        write_saved_model(model, tmp_path / "m", input_names=["x"], output_names=["y"])
+
+
+def test_a_sparse_initializer_is_named(tmp_path: Path) -> None:
+    model = one_node("Add", [4, 4], constants=(np.zeros((4, 4), np.float32),))
+    values, places = numpy_helper.from_array(np.ones(1, np.float32), "weights"), numpy_helper.from_array(np.array([5]))
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [4, 4]))
+    with pytest.raises(ConversionError, match="'weights' is sparse"):
+        write_saved_model(model, tmp_path / "m", input_names=["x"], output_names=["y"])

@@ -111,3 +111,24 @@ def test_a_keras_file_that_is_cut(folder: Path, tmp_path: Path, resolve: Any) ->
     (tmp_path / "m.keras").write_bytes((folder / "seq.keras").read_bytes()[:2000])
     with pytest.raises(SpecError, match=r"a broken or truncated file"):
         resolve("m.keras", framework="tensorflow", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "part", ["variables/variables.index", "variables/variables.data-00000-of-00001", "assets/words.txt"]
+)
+def test_a_saved_model_copied_in_part_is_refused(tmp_path: Path, part: str) -> None:
+    (tmp_path / "words.txt").write_text("a\nb\n")
+    module = tf.Module()
+    module.w = tf.Variable([2.0])
+    whole, lines = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+    words = tf.lookup.TextFileInitializer(str(tmp_path / "words.txt"), tf.string, whole, tf.int64, lines)
+    module.table = tf.lookup.StaticHashTable(words, -1)
+    module.answer = tf.function(
+        lambda s: {"y": tf.cast(module.table.lookup(s), tf.float32) * module.w},
+        input_signature=[tf.TensorSpec([None], tf.string, name="s")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.answer)
+    assert probe("saved_model", tmp_path / "m").signature() is not None
+    (tmp_path / "m" / part).unlink()
+    with pytest.raises(SpecError, match=f"needs {part}, which is not there"):
+        probe("saved_model", tmp_path / "m")
