@@ -8,6 +8,7 @@ from pathlib import Path
 from modelport.artifact import copied
 from modelport.codefiles import collect_code
 from modelport.environment import plan_requirements
+from modelport.errors import ConversionError
 from modelport.model import Model
 
 ONNX = "model.onnx"
@@ -22,7 +23,7 @@ def model_to_run(model: Model) -> Model:
     model's own framework. Answers are compared with that framework all the same.
 
     Raises:
-        ConversionError: The model cannot be written as ONNX.
+        ConversionError: The model cannot be written as ONNX, or ONNX Runtime does not take it.
         MissingTool: What the conversion needs is not installed.
     """
     if model.spec.serving.engine == "native" or model.format == "onnx":
@@ -40,6 +41,7 @@ def model_to_run(model: Model) -> Model:
             onnx.save(graph, folder / ONNX, save_as_external_data=True, location=f"{ONNX}.data")
         else:
             onnx.save(graph, folder / ONNX)
+        _refuse_what_does_not_run(model, folder / ONNX)
 
     folder = product(model, "onnx", make)
     section = model.spec.transform
@@ -60,6 +62,22 @@ def model_to_run(model: Model) -> Model:
             device=model.spec.environment.device,
         ),
     )
+
+
+def _refuse_what_does_not_run(model: Model, path: Path) -> None:
+    """Load what was written: ONNX Runtime lacks kernels of some ops for some types."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConversionError(
+            f"{model.source}: ONNX Runtime does not take the model converted to ONNX: {reason}. Where it "
+            "lacks float64, declare the inputs as float32; else leave serving.engine out: its framework then runs it"
+        ) from error
 
 
 def engine_facts(model: Model) -> dict[str, str]:

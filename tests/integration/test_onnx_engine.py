@@ -1,6 +1,7 @@
 """``serving.engine: onnx``: what artifacts then hold answers as the framework does, and needs no framework."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +131,33 @@ def test_what_tf2onnx_cannot_convert_is_refused_with_the_way_out(tmp_path):
     np.savez(tmp_path / "s.npz", x=np.ones((2, 3, 3), np.float32))
     with pytest.raises(ConversionError, match=r"Svd.*Leave serving\.engine out"):
         model_to_run(write_spec(tmp_path, "{framework: tensorflow, source: sm}"))
+
+
+def test_gelu_of_keras_which_tf2onnx_does_not_know_is_spelt_out(tmp_path):
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    keras.Sequential([keras.Input((6,), name="x"), keras.layers.Dense(8, "gelu")]).save(tmp_path / "m.keras")
+    np.savez(tmp_path / "s.npz", x=GENERATOR.normal(size=(5, 6)).astype(np.float32) * 4)
+    assert agree(write_spec(tmp_path, "{framework: tensorflow, source: m.keras}")) == ONNX_ALONE
+
+
+@pytest.mark.parametrize("samples", [True, False])
+def test_a_setting_that_skl2onnx_leaves_out_is_refused(tmp_path, samples):
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    joblib = pytest.importorskip("joblib")
+    x = GENERATOR.normal(size=(80, 4))
+    joblib.dump(neighbors.KNeighborsRegressor(3, weights="distance").fit(x, x[:, 0] * 2), tmp_path / "m.joblib")
+    np.savez(tmp_path / "s.npz", features=x[:9] + 0.1)
+    model = write_spec(tmp_path, "{framework: sklearn, source: m.joblib, trust: true}")
+    with pytest.raises(ConversionError, match=r"'prediction' differs from scikit-learn's: .*--backend bentoml"):
+        model_to_run(model if samples else replace(model, samples=None))
+
+
+def test_what_onnx_runtime_has_no_kernel_for_is_refused_at_once(tmp_path):
+    impute = pytest.importorskip("sklearn.impute")
+    joblib = pytest.importorskip("joblib")
+    x = GENERATOR.normal(size=(20, 4))
+    joblib.dump(impute.SimpleImputer().fit(x), tmp_path / "m.joblib")
+    np.savez(tmp_path / "s.npz", features=x)
+    with pytest.raises(ConversionError, match=r"implementation for Imputer.*declare the inputs as float32"):
+        model_to_run(write_spec(tmp_path, "{framework: sklearn, source: m.joblib, trust: true}"))
