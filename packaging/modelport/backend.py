@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from modelport.errors import SpecError
+from modelport.plugin import load_plugin, plugin_names
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -152,7 +151,7 @@ class Containerized(Protocol):
 
 def backend_names() -> tuple[str, ...]:
     """Names of all installed backends, sorted."""
-    return tuple(sorted(_registered()))
+    return plugin_names(GROUP)
 
 
 def load_backend(name: str) -> Backend:
@@ -161,16 +160,7 @@ def load_backend(name: str) -> Backend:
     Raises:
         SpecError: No installed distribution registers it.
     """
-    registered = _registered()
-    if name not in registered:
-        near = get_close_matches(name, registered, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise SpecError(f"no backend is called {name!r}; installed: {', '.join(sorted(registered))}.{hint}")
-    backend = registered[name].load()()
+    backend, origin = load_plugin(GROUP, name, "backend")
     if not isinstance(backend, Backend):
-        raise SpecError(f"the entry point {registered[name].value!r} in {GROUP} is no backend")
+        raise SpecError(f"the entry point {origin!r} in {GROUP} is no backend")
     return backend
-
-
-def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}

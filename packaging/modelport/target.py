@@ -7,12 +7,11 @@ backends: a distribution names a class in the entry-point group ``modelport.targ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
-from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, runtime_checkable
 
 from modelport.errors import SpecError
 from modelport.plan import PlannedFile, ServicePlan
+from modelport.plugin import load_plugin, plugin_names
 from modelport.spec.schema import ModelSpec
 
 GROUP = "modelport.targets"
@@ -57,7 +56,7 @@ class Target(Protocol):
 
 def target_names() -> tuple[str, ...]:
     """Names of all installed targets, sorted."""
-    return tuple(sorted(_registered()))
+    return plugin_names(GROUP)
 
 
 def load_target(name: str) -> Target:
@@ -66,16 +65,7 @@ def load_target(name: str) -> Target:
     Raises:
         SpecError: No installed distribution registers it.
     """
-    registered = _registered()
-    if name not in registered:
-        near = get_close_matches(name, registered, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise SpecError(f"no target is called {name!r}; installed: {', '.join(sorted(registered))}.{hint}")
-    target = registered[name].load()()
+    target, origin = load_plugin(GROUP, name, "target")
     if not isinstance(target, Target):
-        raise SpecError(f"the entry point {registered[name].value!r} in {GROUP} is no target")
+        raise SpecError(f"the entry point {origin!r} in {GROUP} is no target")
     return target
-
-
-def _registered() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=GROUP)}

@@ -7,10 +7,8 @@ from typing import Any
 
 import click
 
-from modelport.artifact import Artifact, read_artifact
-from modelport.backend import Backend, Containerized, load_backend
-from modelport.build import build_artifact, plan_for, resolve
-from modelport.cli.shared import json_option, output_option, spec_argument
+from modelport.backend import Containerized
+from modelport.cli.shared import artifact_of, json_option, output_option, spec_argument
 from modelport.console import print_json, print_warning, stderr, stdout
 from modelport.errors import SpecError
 from modelport.image import describe_size, git_revision, plan_weights, settings_for
@@ -66,7 +64,7 @@ def command(  # noqa: PLR0913  # one parameter an option
     inputs = BuildInputs(secrets=secret, arguments=build_arg)
     # Without an engine there is no use in building the artifact.
     chosen = None if dry_run else find_engine(engine)
-    server, artifact = _artifact(spec, backend, output)
+    server, artifact = artifact_of(spec, backend, output)
     if not isinstance(server, Containerized):
         raise SpecError(f"{server.name}: this backend describes no image; choose another with --backend")
     revision = git_revision(spec.resolve().parent) if spec.is_file() else ""
@@ -86,22 +84,6 @@ def command(  # noqa: PLR0913  # one parameter an option
         with stderr().status(f"pushing {image.reference} …"):
             digests.append(push_image(chosen, image, log=log))
     _show_images(built, digests, as_json=as_json)
-
-
-def _artifact(path: Path, name: str | None, output: Path) -> tuple[Backend, Artifact]:
-    if path.is_dir():
-        artifact = read_artifact(path)
-        if name not in {None, artifact.backend}:
-            raise SpecError(f"{path} is an artifact of {artifact.backend}; --backend {name} does not fit")
-        return load_backend(artifact.backend), artifact
-    if name is None:
-        raise SpecError("--backend: say which server goes into the image: bentoml, torchserve or tfserving")
-    backend = load_backend(name)
-    plan = plan_for(backend, resolve(path))
-    for warning in plan.warnings:
-        print_warning(f"{backend.name}: {warning}")
-    with stderr().status(f"building {backend.name} …"):
-        return backend, build_artifact(backend, plan, output)
 
 
 def _show_plans(plans: list[ImagePlan], *, as_json: bool) -> None:

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import click
 
-from modelport.artifact import Artifact, read_artifact
-from modelport.backend import Backend, ServeSettings, load_backend
-from modelport.build import build_artifact, plan_for, resolve
-from modelport.cli.shared import output_option, spec_argument
-from modelport.console import print_warning, stderr, stdout
+from modelport.backend import Backend, ServeSettings
+from modelport.cli.shared import artifact_of, output_option, spec_argument
+from modelport.console import stderr, stdout
 from modelport.errors import SpecError
 from modelport.plan import ServicePlan
 from modelport.run.ports import choose_ports
@@ -37,7 +35,7 @@ def command(
     spec: Path, backend: str | None, output: Path, host: str, port: int | None, grpc_port: int | None, *, quiet: bool
 ) -> None:
     """Serve SPEC (built first) or an artifact's folder with its real server; print the URLs; stop on Ctrl-C."""
-    server, artifact = _artifact(spec, backend, output)
+    server, artifact = artifact_of(spec, backend, output)
     ports = choose_ports(wanted_ports(server, port, grpc_port), host)
     plan = server.service(artifact, ServeSettings(host=host, ports=ports))
     stdout().print(f"starting {plan.server} on {artifact.path}", markup=False)
@@ -68,22 +66,6 @@ def wanted_ports(backend: Backend, port: int | None, grpc_port: int | None) -> d
             raise SpecError(f"--grpc-port: {backend.name} speaks no gRPC")
         wanted["grpc"] = grpc_port
     return wanted
-
-
-def _artifact(path: Path, name: str | None, output: Path) -> tuple[Backend, Artifact]:
-    if path.is_dir():
-        artifact = read_artifact(path)
-        if name not in {None, artifact.backend}:
-            raise SpecError(f"{path} is an artifact of {artifact.backend}; --backend {name} cannot serve it")
-        return load_backend(artifact.backend), artifact
-    if name is None:
-        raise SpecError("--backend: say which server to run: bentoml, torchserve or tfserving")
-    backend = load_backend(name)
-    plan = plan_for(backend, resolve(path))
-    for warning in plan.warnings:
-        print_warning(f"{backend.name}: {warning}")
-    with stderr().status(f"building {backend.name} …"):
-        return backend, build_artifact(backend, plan, output)
 
 
 def _wait_ready(backend: Backend, plan: ServicePlan, service: LocalService, stopped: threading.Event) -> None:
