@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 120
 
 
-@cache
 def stdout() -> Console:
     """Where results go; in colours on a terminal."""
     return _console(sys.stdout)
 
 
-@cache
 def stderr() -> Console:
     """Where progress, warnings and errors go."""
     return _console(sys.stderr)
 
 
+@lru_cache(maxsize=2)  # a stream may be replaced, by tests and by whoever embeds the command line
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from modelport import console
 from modelport.cli.group import run
 from modelport.errors import BuildError
 from modelport.plan import Generated, ImagePlan, PlannedFile
@@ -71,16 +70,6 @@ def clean(engine):
     yield
     with pytest.raises(BuildError):
         image_id(engine, f"{NAME}:1")
-
-
-@pytest.fixture(autouse=True)
-def fresh_console(capsys):
-    """Let each test print to the stream that is captured for it."""
-    console.stdout.cache_clear()
-    console.stderr.cache_clear()
-    yield
-    console.stdout.cache_clear()
-    console.stderr.cache_clear()
 
 
 def containerize(capsys, *arguments, engine="podman"):

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modelport import console
 from modelport.backend import load_backend
 from modelport.build import build_artifact, plan_for, resolve
 from modelport.cli.group import run
@@ -32,14 +31,6 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "tabular"
 IMAGE = "localhost/modelport-tests/tabular:deploy"
 NAME = "tabular-tfserving"
 BACKEND = load_backend("tfserving")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_consoles():
-    """A process makes its consoles once; here its streams change with every test."""
-    yield
-    console.stdout.cache_clear()
-    console.stderr.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modelport import console
 from modelport.cli.group import run
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "digits" / "modelport.yaml"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_consoles():
-    """A process makes its consoles once; here its streams change with every test."""
-    yield
-    console.stdout.cache_clear()
-    console.stderr.cache_clear()
 
 
 @pytest.fixture(scope="module")

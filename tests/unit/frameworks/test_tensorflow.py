@@ -47,7 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     logits = keras.layers.Dense(3, name="logits")(joined)
     keras.Model([first, second], [logits, keras.layers.Softmax(name="prob")(logits)]).save(folder / "functional.keras")
     keras.Model({"in one": first, "two": second}, {"o/1": logits}).save(folder / "dict.keras")
-    keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.9), keras.layers.Dense(2)]).save(folder / "seq.keras")
+    keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.9), keras.layers.Dense(2, name="dense")]).save(
+        folder / "seq.keras"
+    )
     return folder
 
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from modelport import console
 from modelport.artifact import Artifact
 from modelport.cli.group import run
 from modelport.cli.manifests import CHECKS
@@ -41,14 +40,6 @@ class Contained:
     def container(self, artifact, reference):
         self.asked.append(reference)
         return self.service
-
-
-@pytest.fixture(autouse=True)
-def _fresh_consoles():
-    """A process makes its consoles once; here its streams change with every test."""
-    yield
-    console.stdout.cache_clear()
-    console.stderr.cache_clear()
 
 
 @pytest.fixture
