@@ -76,7 +76,7 @@ def _refuse_what_does_not_run(model: Model, path: Path) -> None:
         reason = " ".join(str(error).split())[:300]
         raise ConversionError(
             f"{model.source}: ONNX Runtime does not take the model converted to ONNX: {reason}. Where it "
-            "lacks float64, declare the inputs as float32; else leave serving.engine out: its framework then runs it"
+            "lacks float64, declare the inputs as float32. Leave serving.engine out, and its framework runs it"
         ) from error
 
 
