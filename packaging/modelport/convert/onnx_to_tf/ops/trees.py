@@ -6,13 +6,13 @@ number of steps, and each level costs a few gathers for the whole batch and all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node
+from modelport.convert.onnx_to_tf.ops.forest import Forest
 from modelport.convert.onnx_to_tf.ops.ranked import walk_ranked
 from modelport.convert.onnx_to_tf.ops.scores import both_classes, labels, transform
 from modelport.convert.onnx_to_tf.registry import ML, lowers
@@ -20,31 +20,6 @@ from modelport.convert.onnx_to_tf.value import Array, Tensor
 
 _MODES = (b"BRANCH_LEQ", b"BRANCH_LT", b"BRANCH_GTE", b"BRANCH_GT", b"BRANCH_EQ", b"BRANCH_NEQ")
 _MEMBER = 6  # only the newer op has it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forest:
-    """All trees as flat arrays, one entry a node.
-
-    Attributes:
-        features: Column that the node looks at.
-        thresholds: What it compares the column with.
-        children: Where to go if the comparison does not hold, and if it does, [nodes, 2].
-        modes: Index into the comparison modes; -1 at leaves.
-        missing: Whether NaN counts as holding.
-        roots: Where each tree begins.
-        depth: Steps from a root to the deepest leaf.
-        members: For nodes that test for membership in a set: its members, filled up with NaN, [nodes, most].
-    """
-
-    features: Array
-    thresholds: Array
-    children: Array
-    modes: Array
-    missing: Array
-    roots: Array
-    depth: int
-    members: Array | None = None
 
 
 def _either(node: Node, name: str) -> Array:
@@ -59,12 +34,18 @@ def _read_forest(node: Node) -> tuple[Forest, dict[tuple[int, int], int]]:
     """Return the forest and the flat place of each (tree, node)."""
     trees, ids = node.attr("nodes_treeids", []), node.attr("nodes_nodeids", [])
     place = {key: i for i, key in enumerate(zip(trees, ids, strict=True))}
-    modes = np.array([_MODES.index(m) if m in _MODES else -1 for m in node.attr("nodes_modes", [])], np.int32)
+    asked = node.attr("nodes_modes", [])
+    if unknown := sorted(set(asked) - {b"LEAF", *_MODES}):
+        raise node.fail(f"its nodes compare by {unknown[0].decode(errors='replace')!r}, which ONNX does not define")
+    modes = np.array([_MODES.index(mode) if mode in _MODES else -1 for mode in asked], np.int32)
+    inner = modes >= 0
     children = np.repeat(np.arange(len(place), dtype=np.int32)[:, None], 2, axis=1)
     no, yes = node.attr("nodes_falsenodeids", []), node.attr("nodes_truenodeids", [])
-    for i in np.flatnonzero(modes >= 0):
-        children[i] = place[trees[i], no[i]], place[trees[i], yes[i]]
-    inner = modes >= 0
+    try:
+        for i in np.flatnonzero(inner):
+            children[i] = place[trees[i], no[i]], place[trees[i], yes[i]]
+    except (KeyError, IndexError):
+        raise node.fail(f"node {ids[i]} of tree {trees[i]} has a child that is not there") from None
     targets = set(children[inner].reshape(-1).tolist())
     roots = np.array([i for i in range(len(place)) if i not in targets], np.int32)
     missing = np.array(node.attr("nodes_missing_value_tracks_true", None) or [0] * len(place), bool)
@@ -75,18 +56,8 @@ def _read_forest(node: Node) -> tuple[Forest, dict[tuple[int, int], int]]:
         modes=modes,
         missing=missing,
         roots=roots,
-        depth=_depth(children, roots),
     )
     return forest, place
-
-
-def _depth(children: Array, roots: Array) -> int:
-    level, depth = roots, 0
-    while True:
-        below = np.unique(children[level].reshape(-1))
-        if np.array_equal(below, np.unique(level)) or depth > len(children):
-            return depth
-        level, depth = below, depth + 1
 
 
 def walk_forest(x: Tensor, forest: Forest, given: Array) -> Tensor:
@@ -106,7 +77,7 @@ def walk_forest(x: Tensor, forest: Forest, given: Array) -> Tensor:
     at = tf.zeros_like(tf.gather(x, [0] * len(forest.roots), axis=1), dtype=tf.int32) + forest.roots
     features, thresholds = tf.constant(forest.features), tf.constant(forest.thresholds)
     children = tf.constant(forest.children.reshape(-1))
-    for _ in range(forest.depth):
+    for _ in range(forest.depth(forest.roots)):
         seen = tf.gather(x, tf.gather(features, at), batch_dims=1, axis=1)
         holds = _compare(forest, seen, tf.cast(tf.gather(thresholds, at), x.dtype), at)
         at = tf.gather(children, 2 * at + tf.cast(holds, tf.int32))
@@ -136,6 +107,7 @@ def _rows(node: Node) -> Tensor:
 def _aggregate(node: Node, leaves: Array, x: Tensor, forest: Forest) -> Tensor:
     """Combine what the leaves give, [nodes, targets], over the trees: [batch, targets] in float64."""
     how = node.attr("aggregate_function", b"SUM")
+    _check(node, forest)
     # Many leaves give the same: a table of what is different stays in the processor's cache.
     different, which = np.unique(leaves, axis=0, return_inverse=True)
     given = tf.gather(tf.constant(different), walk_forest(x, forest, which.reshape(-1).astype(np.int32)))
@@ -145,6 +117,14 @@ def _aggregate(node: Node, leaves: Array, x: Tensor, forest: Forest) -> Tensor:
         return tf.reduce_max(given, 1)
     total = tf.reduce_sum(given, 1)
     return total / len(forest.roots) if how == b"AVERAGE" else total
+
+
+def _check(node: Node, forest: Forest) -> None:
+    count = len(forest.modes)
+    for ids in (forest.roots, forest.children):
+        if ids.size and not 0 <= ids.min() <= ids.max() < count:
+            raise node.fail(f"it leads to a node that is not among its {count}")
+    forest.depth(forest.roots)  # refuses circles
 
 
 def _leaves(node: Node, place: dict[tuple[int, int], int], kind: str, count: int) -> Array:
@@ -229,7 +209,6 @@ def _ensemble(node: Node) -> Tensor:
         modes=np.pad(modes, pad, constant_values=-1),
         missing=np.pad(missing, pad),
         roots=roots,
-        depth=_depth(children, roots),
         members=None if members is None else np.pad(members, [*pad, (0, 0)], constant_values=np.nan),
     )
     weights = np.asarray(node.attr("leaf_weights", np.zeros(0))).reshape(-1)
