@@ -106,11 +106,11 @@ def _refuse_changed(
             foreign.append(path)
         elif sha256 != known[path].sha256:
             edited.append(path)
-    for paths, what in ((edited, "changed since modelport wrote"), (foreign, "not written by modelport")):
+    for paths, what in ((edited, "changed since modelport wrote it"), (foreign, "not written by modelport")):
         if paths:
             raise SpecError(
-                f"{folder}: {', '.join(sorted(paths))}: {what}{' it' if what.endswith('wrote') else ''}; nothing was "
-                "written. Choose another folder with -o and compare, or let it be overwritten with --force"
+                f"{folder}: {', '.join(sorted(paths))}: {what}; nothing was written. "
+                "Choose another folder with -o and compare, or let it be overwritten with --force"
             )
 
 
