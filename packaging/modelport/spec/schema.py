@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
@@ -21,37 +18,43 @@ from pydantic import (
     model_validator,
 )
 
-from modelport_runtime.signature import DTYPES, Signature, TensorSpec
+from modelport.spec.section import (
+    CODE,
+    DNS_NAME,
+    HOST,
+    IMAGE,
+    NAME,
+    PATH,
+    PATTERN_WORDS,
+    PLATFORM,
+    PYTHON,
+    QUANTITY,
+    SHA256,
+    VERSION,
+    Items,
+    MisplacedValue,
+    Section,
+    TensorEntry,
+    check_names,
+)
+from modelport.spec.steps import PostprocessSection, PreprocessSection, StepEntry
+from modelport_runtime.signature import Signature
 
-T = TypeVar("T")
-Items = Annotated[tuple[T, ...], Field(strict=False)]  # a list in YAML; its items stay strict
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*$"
-VERSION = r"^[A-Za-z0-9][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*$"
-SHA256 = r"^[0-9a-f]{64}$"
-CODE = r"^[^:\x00-\x1f]+:[A-Za-z_][A-Za-z0-9_]*$"
-PATH = r"^[^\x00-\x1f]+$"
-IMAGE = r"^[a-z0-9]+([._:/-][a-z0-9]+|__[a-z0-9]+)*$"
-PLATFORM = r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$"
-DNS_NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-HOST = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
-QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
-PYTHON = r"^3\.\d{1,2}$"
-
-PATTERN_WORDS = {
-    NAME: "letters, digits, '-' and '_', with single dots between them, beginning with a letter or digit",
-    VERSION: "letters, digits, '-', '_' and '+', with single dots between them, beginning with a letter or digit",
-    SHA256: "64 digits of 0-9 and a-f, as `sha256sum FILE` prints them",
-    CODE: "where the code is and the class's name with a colon between, such as transform.py:Transform",
-    PATH: "a path, without control characters",
-    QUANTITY: "a number with a unit of Kubernetes or none, such as 500m, 2, 512Mi or 1.5Gi",
-    IMAGE: "the image's name without a tag, in lower case, such as registry.example.com/team/digits",
-    PLATFORM: "an operating system and an architecture, such as linux/amd64 or linux/arm64",
-    DNS_NAME: "at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit",
-    HOST: "a host name in lower case, such as digits.example.com",
-    PYTHON: "a Python version of two numbers, such as 3.11",
-}
-"""What each pattern asks for, in words: for messages."""
+# The one door to the spec's types: what stands in `section` and `steps` is imported from here outside of this package.
+__all__ = [
+    "DNS_NAME",
+    "NAME",
+    "PATTERN_WORDS",
+    "VERSION",
+    "Items",
+    "MisplacedValue",
+    "ModelSpec",
+    "PostprocessSection",
+    "PreprocessSection",
+    "Section",
+    "StepEntry",
+    "TensorEntry",
+]
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=63)]
 Version = Annotated[str, StringConstraints(pattern=VERSION, max_length=63)]
@@ -62,55 +65,6 @@ Quantity = Annotated[str, StringConstraints(pattern=QUANTITY)]
 DnsName = Annotated[str, StringConstraints(pattern=DNS_NAME)]
 
 
-class MisplacedValue(ValueError):
-    """A section whose keys do not fit together.
-
-    Attributes:
-        key: Path of the key to blame, from the section.
-    """
-
-    def __init__(self, message: str, *key: str | int) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-class Section(BaseModel):
-    """Base of every mapping in a spec: frozen, unknown keys refused, no type guessed from another."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty(cls, data: Any) -> Any:
-        """Take a key without a value for one that is left out: a section whose keys are all comments, say."""
-        if not isinstance(data, dict):
-            return data
-        return {key: value for key, value in data.items() if value is not None or key not in cls.model_fields}
-
-
-class TensorEntry(Section):
-    """One input or output."""
-
-    name: str = Field(min_length=1, max_length=200, description="The tensor's name, as the model has it.")
-    dtype: Literal[DTYPES] = Field(description="Element type, in numpy's words; string for text.")  # type: ignore[valid-type]
-    shape: Items[Annotated[int, Field(ge=-1)]] = Field(
-        max_length=16, description="Sizes; -1 where any size is taken. [] is a scalar."
-    )
-
-    def tensor(self) -> TensorSpec:
-        """Give the tensor in the form that the rest of modelport uses."""
-        return TensorSpec.from_json({"name": self.name, "dtype": self.dtype, "shape": self.shape})
-
-
-def _check_names(inputs: Iterable[TensorEntry] | None, outputs: Iterable[TensorEntry] | None) -> None:
-    for side, tensors in (("inputs", inputs), ("outputs", outputs)):
-        names: set[str] = set()
-        for index, tensor in enumerate(tensors or ()):
-            if tensor.name in names:
-                raise MisplacedValue(f"the name {tensor.name!r} stands twice under {side}", side, index, "name")
-            names.add(tensor.name)
-
-
 class SignatureEntry(Section):
     """What a model takes and gives. A side that is left out is read from the model."""
 
@@ -119,7 +73,7 @@ class SignatureEntry(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> SignatureEntry:
-        _check_names(self.inputs, self.outputs)
+        check_names(self.inputs, self.outputs)
         return self
 
     def signature(self) -> Signature:
@@ -155,7 +109,7 @@ class TransformSection(Section):
 
     @model_validator(mode="after")
     def _names_differ(self) -> TransformSection:
-        _check_names(self.inputs, self.outputs)
+        check_names(self.inputs, self.outputs)
         return self
 
 
@@ -174,175 +128,6 @@ Transform = Annotated[
         custom_error_message="must be file.py:Class, or a mapping with source, inputs and outputs",
     ),
 ]
-
-
-class StepSection(Section):
-    """Base of all steps."""
-
-    tensor: str = Field(min_length=1, max_length=200, description="Name of the tensor that is read.")
-    to: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=200,
-        description="Name of the result; left out, it takes the place of tensor.",
-    )
-
-
-class CastSection(StepSection):
-    """Another dtype that holds every value, or a floating one."""
-
-    dtype: Literal[DTYPES] = Field(description="The dtype to give.")  # type: ignore[valid-type]
-
-
-class ScaleSection(StepSection):
-    """x · factor + offset."""
-
-    factor: float = Field(default=1.0, description="What each element is multiplied by.")
-    offset: float = Field(default=0.0, description="What is added to the product.")
-
-
-class NormalizeSection(StepSection):
-    """(x - mean) / std."""
-
-    mean: Items[float] = Field(min_length=1, max_length=4096, description="One number, or one for each channel.")
-    std: Items[Annotated[float, Field(gt=0)]] = Field(
-        min_length=1, max_length=4096, description="One number, or one for each channel."
-    )
-    axis: int = Field(default=-1, ge=-16, le=15, description="The axis of the channels.")
-
-
-class ResizeSection(StepSection):
-    """Images of another height and width."""
-
-    size: Items[Annotated[int, Field(ge=1, le=16_384)]] = Field(
-        min_length=2, max_length=2, description="Height and width to give."
-    )
-    method: Literal["bilinear", "nearest"] = Field(default="bilinear", description="How pixels are made.")
-    layout: Literal["nhwc", "nchw"] = Field(default="nhwc", description="Order of the axes.")
-
-
-class TransposeSection(StepSection):
-    """The axes in another order."""
-
-    order: Items[Annotated[int, Field(ge=0, le=15)]] = Field(
-        min_length=1, max_length=16, description="For each axis of the result, the axis that it was."
-    )
-
-
-class SoftmaxSection(StepSection):
-    """Scores that sum to 1 along an axis."""
-
-    axis: int = Field(default=-1, ge=-16, le=15, description="The axis of the classes.")
-
-
-class SigmoidSection(StepSection):
-    """1 / (1 + exp(-x))."""
-
-
-class ArgmaxSection(StepSection):
-    """The place of the largest along an axis, as int64."""
-
-    axis: int = Field(default=-1, ge=-16, le=15, description="The axis of the classes.")
-
-
-class TopKSection(StepSection):
-    """The k largest along the last axis, largest first."""
-
-    k: int = Field(ge=1, le=1_000_000, description="How many.")
-    indices: str | None = Field(
-        default=None, min_length=1, max_length=200, description="Name of a second result: their places, as int64."
-    )
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> TopKSection:
-        if self.indices is not None and self.indices == (self.tensor if self.to is None else self.to):
-            raise MisplacedValue("is the name of the values too; give the places another", "indices")
-        return self
-
-
-class ThresholdSection(StepSection):
-    """Whether each number is at least a bound."""
-
-    at: float = Field(default=0.5, description="The bound.")
-
-
-class LabelsSection(StepSection):
-    """The name of each class number or truth value."""
-
-    names: Items[str] | None = Field(
-        default=None, min_length=1, max_length=100_000, description="Names for 0 and up; left out, the spec's labels."
-    )
-
-
-class RenameSection(StepSection):
-    """Another name."""
-
-    to: str = Field(min_length=1, max_length=200, description="The new name.")
-
-
-class StepEntry(Section):
-    """One step: exactly one of these keys."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
-
-    cast: CastSection | None = Field(default=None, description="Another dtype.")
-    scale: ScaleSection | None = Field(default=None, description="x · factor + offset.")
-    normalize: NormalizeSection | None = Field(default=None, description="(x - mean) / std.")
-    resize: ResizeSection | None = Field(default=None, description="Images of another height and width.")
-    transpose: TransposeSection | None = Field(default=None, description="The axes in another order.")
-    softmax: SoftmaxSection | None = Field(default=None, description="Scores that sum to 1.")
-    sigmoid: SigmoidSection | None = Field(default=None, description="1 / (1 + exp(-x)).")
-    argmax: ArgmaxSection | None = Field(default=None, description="The place of the largest.")
-    top_k: TopKSection | None = Field(default=None, description="The k largest, and their places.")
-    threshold: ThresholdSection | None = Field(default=None, description="Whether each is at least a bound.")
-    labels: LabelsSection | None = Field(default=None, description="Names of class numbers.")
-    rename: RenameSection | None = Field(default=None, description="Another name.")
-
-    @model_validator(mode="after")
-    def _one_step(self) -> StepEntry:
-        given = [key for key in type(self).model_fields if getattr(self, key) is not None]
-        if not given:
-            raise MisplacedValue(f"names no step; write one of {', '.join(type(self).model_fields)}")
-        if len(given) > 1:
-            raise MisplacedValue(f"stands beside {given[0]}; begin each step with a dash of its own", given[1])
-        return self
-
-    @property
-    def chosen(self) -> tuple[str, StepSection]:
-        """The step's key and its settings."""
-        settings = ((key, getattr(self, key)) for key in type(self).model_fields)
-        return next((key, section) for key, section in settings if section is not None)
-
-
-class PreprocessSection(Section):
-    """From what a request holds to what the model takes, on every server."""
-
-    inputs: Items[TensorEntry] | None = Field(
-        default=None, min_length=1, description="What requests hold; left out, what the model takes."
-    )
-    steps: Items[StepEntry] = Field(min_length=1, max_length=100, description="Steps, in order.")
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> PreprocessSection:
-        _check_names(self.inputs, None)
-        return self
-
-
-class PostprocessSection(Section):
-    """From what the model gives to what an answer holds, on every server."""
-
-    steps: Items[StepEntry] = Field(min_length=1, max_length=100, description="Steps, in order.")
-    outputs: Items[str] | None = Field(
-        default=None, min_length=1, description="Names that answers hold, in order; left out, all that there are then."
-    )
-
-    @field_validator("outputs")
-    @classmethod
-    def _outputs_differ(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for index, name in enumerate(value or ()):
-            if name in (value or ())[:index]:
-                raise MisplacedValue(f"{name!r} stands twice", index)
-        return value
 
 
 class EnvironmentSection(Section):

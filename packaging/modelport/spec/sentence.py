@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelport.spec.fault import one_line, show
 from modelport.spec.node import Node, Scalar, read_plain
-from modelport.spec.schema import PATTERN_WORDS
+from modelport.spec.section import PATTERN_WORDS
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from modelport.spec.fault import Fault, render_key
 from modelport.spec.node import Found, Node, Scalar, Sequence, find, read_plain, to_value
-from modelport.spec.schema import MisplacedValue
+from modelport.spec.section import MisplacedValue
 from modelport.spec.sentence import compose_sentence, compose_unknown
 
 if TYPE_CHECKING:
