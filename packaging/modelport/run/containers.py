@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,10 +15,11 @@ from modelport.errors import BuildError, MissingTool, ServerFailed
 from modelport.plan import ServicePlan
 from modelport.run.engine import Engine
 from modelport.run.ports import check_ports
-from modelport.run.tool import LAST_LINES
+from modelport.run.started import StartedServer
 from modelport.signals import postponed
 
 POLL_S = 0.5
+LOG_LINES = "500"
 START_S = 600.0  # pulling the image counts
 LOOPBACK = "127.0.0.1"
 
@@ -36,7 +35,6 @@ class ContainerSettings:
         memory: Largest memory in bytes; None for no limit.
         cpus: Most cores; None for no limit.
         user: ``uid`` or ``uid:gid`` in place of the image's own.
-        labels: Labels of the container.
     """
 
     name: str = ""
@@ -45,7 +43,6 @@ class ContainerSettings:
     memory: int | None = None
     cpus: float | None = None
     user: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,19 +54,18 @@ class ContainerState:
     out_of_memory: bool
 
 
-class RunningContainer:
+class RunningContainer(StartedServer):
     """A container that was started; made by `running_container`.
 
     Attributes:
         engine: What runs it.
-        plan: What runs in it.
         name: The container's name.
         endpoints: URLs by protocol, as this machine reaches them.
     """
 
     def __init__(self, engine: Engine, plan: ServicePlan, settings: ContainerSettings) -> None:
+        super().__init__(plan, f"{plan.server} in {settings.name}", POLL_S)
         self.engine = engine
-        self.plan = plan
         self.name = settings.name
         self.endpoints = published_endpoints(plan, settings)
 
@@ -95,44 +91,18 @@ class RunningContainer:
             return False
         return True
 
-    def logs(self, count: int = 500) -> list[str]:
-        """Give the last lines that the server printed."""
-        text = self.engine.work(
-            ("logs", "--tail", str(count), self.name), what=f"{self.engine.name} logs", timeout_s=60.0
-        )
-        return text.splitlines()
-
-    def wait_ready(self, answers: Callable[[], bool], *, stopped: threading.Event | None = None) -> None:
-        """Wait until ``answers`` says yes, or ``stopped`` is set.
-
-        Raises:
-            ServerFailed: The server ended, or did not get there in time; the message has its last lines.
-        """
-        deadline = time.monotonic() + self.plan.start_timeout_s
-        while not answers():
-            self.check_alive()
-            if stopped is not None and stopped.is_set():
-                return
-            if time.monotonic() > deadline:
-                raise ServerFailed(
-                    f"{self.plan.server} in {self.name}: not ready after {self.plan.start_timeout_s:.0f} s. "
-                    f"Its last lines:\n{self._last_lines()}"
-                )
-            time.sleep(POLL_S)
-
-    def check_alive(self) -> None:
-        """Raise if the server has ended, or has said that it will never be ready.
-
-        Raises:
-            ServerFailed: With its exit code and its last lines.
-        """
+    def ended(self) -> str:
+        """See `StartedServer.ended`."""
         state = self.state()
-        if not state.running:
-            reason = "was killed for want of memory" if state.out_of_memory else f"ended with code {state.exit_code}"
-            raise ServerFailed(f"{self.plan.server} in {self.name}: {reason}. Its last lines:\n{self._last_lines()}")
-        for line in self.logs() if self.plan.fatal else ():
-            if any(text in line for text in self.plan.fatal):
-                raise ServerFailed(f"{self.plan.server} in {self.name}: cannot serve the model:\n    {line}")
+        if state.running:
+            return ""
+        return "was killed for want of memory" if state.out_of_memory else f"ended with code {state.exit_code}"
+
+    def printed(self) -> str:
+        """See `StartedServer.printed`."""
+        return self.engine.work(
+            ("logs", "--tail", LOG_LINES, self.name), what=f"{self.engine.name} logs", timeout_s=60.0
+        )
 
     def stop(self) -> ContainerState:
         """End the server by SIGTERM, by force after its grace period (then the exit code is 137)."""
@@ -142,15 +112,9 @@ class RunningContainer:
         )
         return self.state()
 
-    def _last_lines(self) -> str:
-        lines = self.logs(LAST_LINES)
-        return "\n".join(f"    {line}" for line in lines) or "    (it printed nothing)"
-
 
 @contextmanager
-def running_container(
-    engine: Engine, plan: ServicePlan, settings: ContainerSettings | None = None
-) -> Iterator[RunningContainer]:
+def running_container(engine: Engine, plan: ServicePlan, settings: ContainerSettings) -> Iterator[RunningContainer]:
     """Run a service in a container; when the block ends, the container is gone.
 
     It gets no capability, no new privileges and a read-only root: it writes to `ServicePlan.writable` alone, in memory.
@@ -161,8 +125,7 @@ def running_container(
     """
     if not engine.runs_containers:
         raise MissingTool(f"{engine.name} builds images and runs no services; use --engine podman or docker")
-    chosen = settings or ContainerSettings()
-    named = replace(chosen, name=chosen.name or f"modelport-{plan.backend}-{secrets.token_hex(4)}")
+    named = replace(settings, name=settings.name or f"modelport-{plan.backend}-{secrets.token_hex(4)}")
     check_ports((named.ports.get(port.name, port.number) for port in plan.ports), named.host)
     ending = ExitStack()
     try:
@@ -226,7 +189,6 @@ def run_arguments(
         *(part for folder in plan.writable for part in ("--tmpfs", f"{folder}:rw,exec,nosuid,nodev,mode=1777")),
         *(("--volume", f"{config}:{plan.config_folder}:ro") if config is not None else ()),
         *(part for key, value in plan.environment.items() if value is not None for part in ("--env", f"{key}={value}")),
-        *(part for key, value in sorted(settings.labels.items()) for part in ("--label", f"{key}={value}")),
         *(("--memory", str(settings.memory)) if settings.memory is not None else ()),
         *(("--cpus", f"{settings.cpus:g}") if settings.cpus is not None else ()),
         *(("--user", settings.user) if settings.user else ()),

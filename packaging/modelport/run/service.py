@@ -19,67 +19,37 @@ from modelport.errors import MissingTool, ServerFailed
 from modelport.plan import Generated, PlannedFile, ServicePlan
 from modelport.run.family import MARK, Family
 from modelport.run.ports import check_ports
-from modelport.run.tool import LAST_LINES, merged_environment
+from modelport.run.started import StartedServer
+from modelport.run.tool import merged_environment
 from modelport.signals import postponed
 
 STATE = "{state}"
 POLL_S = 0.1
 
 
-class LocalService:
+class LocalService(StartedServer):
     """A running service; made by `running`.
 
     Attributes:
-        plan: What runs.
         family: All its processes.
     """
 
     def __init__(self, plan: ServicePlan, process: subprocess.Popen[bytes], family: Family, log: deque[str]) -> None:
-        self.plan = plan
+        super().__init__(plan, plan.server, POLL_S)
         self.family = family
         self._process = process
         self._log = log
 
-    def exit_code(self) -> int | None:
-        """Exit code of the server, or None while it runs."""
-        return self._process.poll()
-
-    def wait_ready(self, answers: Callable[[], bool]) -> None:
-        """Wait until ``answers`` says yes.
-
-        Raises:
-            ServerFailed: The server ended, or did not get there in time; the message has its last lines.
-        """
-        deadline = time.monotonic() + self.plan.start_timeout_s
-        while True:
-            self.check_alive()
-            if answers():
-                return
-            if time.monotonic() > deadline:
-                raise ServerFailed(
-                    f"{self.plan.server}: not ready after {self.plan.start_timeout_s:.0f} s. "
-                    f"Its last lines:\n{self.last_lines()}"
-                )
-            time.sleep(POLL_S)
-
-    def check_alive(self) -> None:
-        """Raise if the server has ended, or has said that it will never be ready.
-
-        Raises:
-            ServerFailed: With its exit code and its last lines.
-        """
+    def ended(self) -> str:
+        """See `StartedServer.ended`."""
         code = self._process.poll()
-        if code is not None:
-            reason = f"signal {-code}" if code < 0 else f"exit code {code}"
-            raise ServerFailed(f"{self.plan.server}: ended with {reason}. Its last lines:\n{self.last_lines()}")
-        for line in list(self._log) if self.plan.fatal else ():
-            if any(text in line for text in self.plan.fatal):
-                raise ServerFailed(f"{self.plan.server}: cannot serve the model:\n    {line}")
+        if code is None:
+            return ""
+        return f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
 
-    def last_lines(self) -> str:
-        """Give the newest lines of the server's log, indented."""
-        lines = list(self._log)[-LAST_LINES:]
-        return "\n".join(f"    {line}" for line in lines) or "    (it printed nothing)"
+    def printed(self) -> str:
+        """See `StartedServer.printed`."""
+        return "\n".join(list(self._log))  # a copy: another thread appends
 
     def wait(self, stopped: threading.Event) -> None:
         """Wait until ``stopped`` is set.

@@ -100,6 +100,15 @@ def test_a_server_that_never_gets_ready_is_ended():
     assert family.processes() == []
 
 
+def test_a_server_that_says_that_it_will_never_be_ready_is_not_waited_for():
+    plan = plan_of("import time; print('no such model', flush=True); time.sleep(60)", fatal=("such model",))
+    with (
+        pytest.raises(ServerFailed, match=r"cannot serve the model:\n    no such model$"),
+        running(plan, HOST) as service,
+    ):
+        service.wait_ready(lambda: False)
+
+
 def test_a_server_that_ends_while_it_is_used_is_noticed():
     plan = plan_of("import time; time.sleep(0.2); raise SystemExit(7)")
     with pytest.raises(ServerFailed, match="exit code 7"), running(plan, HOST) as service:
@@ -128,7 +137,7 @@ def test_free_ports_differ():
 def test_a_second_interrupt_does_not_break_off_the_ending(tmp_path):
     code = textwrap.dedent(
         f"""
-        import sys
+        import sys, threading
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_service import FAMILY, HOST, listens, plan_of
         from modelport.run.service import running
@@ -136,7 +145,7 @@ def test_a_second_interrupt_does_not_break_off_the_ending(tmp_path):
         with running(plan, HOST) as service:
             service.wait_ready(lambda: listens(plan.ports[0].number))
             print(service.family.session, service.family.mark, flush=True)
-            service.wait(__import__("threading").Event())
+            service.wait(threading.Event())
         """
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
