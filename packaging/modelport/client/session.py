@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from modelport.client.base import ClientError, ModelMetadata, Timeout
 from modelport.client.exchange import Call, Lost, Pause, Reply, Steps
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 T = TypeVar("T")
+Carrier = TypeVar("Carrier")
 
 READY_S = 5.0  # whoever asks whether a model is ready wants to know now
 
@@ -117,16 +118,26 @@ def open_async_client(dialect: type[Dialect], url: str, settings: Mapping[str, A
     return AwaitedClient(dialect(address, parsed), open_async_transport(address, parsed), address, parsed)
 
 
-class SyncClient:
-    """A `modelport.client.base.Client`; may be used by many threads at once, and as a context manager."""
+class _Connected(Generic[Carrier]):
+    """What clients of both kinds hold."""
 
-    def __init__(self, dialect: Dialect, transport: Transport, address: Address, settings: Settings) -> None:
+    def __init__(self, dialect: Dialect, transport: Carrier, address: Address, settings: Settings) -> None:
         self.backend = dialect.backend
         self.url = address.url
         self._dialect = dialect
         self._transport = transport
         self._timeout_s = settings.timeout_s
         self._closed = False
+
+    def _limit(self, timeout_s: float | None) -> float:
+        """Give the most seconds for a conversation that begins now."""
+        if self._closed:
+            raise SpecError(f"the client of {self.url} is closed; connect again")
+        return self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+
+
+class SyncClient(_Connected[Transport]):
+    """A `modelport.client.base.Client`; may be used by many threads at once, and as a context manager."""
 
     def predict(
         self, inputs: Mapping[str, ArrayLike], *, timeout_s: float | None = None
@@ -152,9 +163,7 @@ class SyncClient:
             self._transport.close()
 
     def _run(self, steps: Steps[T], timeout_s: float | None) -> T:
-        if self._closed:
-            raise SpecError(f"the client of {self.url} is closed; connect again")
-        return run_steps(steps, self._transport, self._timeout_s if timeout_s is None else check_timeout(timeout_s))
+        return run_steps(steps, self._transport, self._limit(timeout_s))
 
     def __enter__(self) -> Self:
         return self
@@ -165,16 +174,8 @@ class SyncClient:
         self.close()
 
 
-class AwaitedClient:
+class AwaitedClient(_Connected[AsyncTransport]):
     """A `modelport.client.base.AsyncClient` for one event loop; also an asynchronous context manager."""
-
-    def __init__(self, dialect: Dialect, transport: AsyncTransport, address: Address, settings: Settings) -> None:
-        self.backend = dialect.backend
-        self.url = address.url
-        self._dialect = dialect
-        self._transport = transport
-        self._timeout_s = settings.timeout_s
-        self._closed = False
 
     async def predict(
         self, inputs: Mapping[str, ArrayLike], *, timeout_s: float | None = None
@@ -200,10 +201,7 @@ class AwaitedClient:
             await self._transport.close()
 
     async def _run(self, steps: Steps[T], timeout_s: float | None) -> T:
-        if self._closed:
-            raise SpecError(f"the client of {self.url} is closed; connect again")
-        seconds = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
-        return await run_steps_async(steps, self._transport, seconds)
+        return await run_steps_async(steps, self._transport, self._limit(timeout_s))
 
     async def __aenter__(self) -> Self:
         return self
@@ -220,18 +218,15 @@ def run_steps(steps: Steps[T], transport: Transport, timeout_s: float) -> T:
     Raises:
         ClientError: As the conversation raises it.
     """
-    deadline = time.monotonic() + timeout_s
+    bounded = _bounded(steps, timeout_s)
+    reply: Reply | Lost | None = None
     try:
-        step = next(steps)
         while True:
-            remaining = deadline - time.monotonic()
-            if isinstance(step, Pause):
-                time.sleep(_within(step, remaining))
-                step = next(steps)
-            elif remaining <= 0:
-                raise Timeout(f"{timeout_s:g} s were not enough for a whole prediction; timeout_s=… gives it more")
+            call, seconds = bounded.send(reply)
+            if call is None:
+                time.sleep(seconds)
             else:
-                step = steps.send(_told(transport.send(step, remaining), timeout_s))
+                reply = transport.send(call, seconds)
     except StopIteration as end:
         result: T = end.value
         return result
@@ -239,27 +234,41 @@ def run_steps(steps: Steps[T], transport: Transport, timeout_s: float) -> T:
 
 async def run_steps_async(steps: Steps[T], transport: AsyncTransport, timeout_s: float) -> T:
     """As `run_steps`, awaited."""
+    bounded = _bounded(steps, timeout_s)
+    reply: Reply | Lost | None = None
+    try:
+        while True:
+            call, seconds = bounded.send(reply)
+            if call is None:
+                await asyncio.sleep(seconds)
+            else:
+                reply = await transport.send(call, seconds)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+
+
+def _bounded(steps: Steps[T], timeout_s: float) -> Generator[tuple[Call | None, float], Reply | Lost | None, T]:
+    """Give each call with the seconds that are left for it, and each pause as no call with its length."""
     deadline = time.monotonic() + timeout_s
     try:
         step = next(steps)
         while True:
             remaining = deadline - time.monotonic()
             if isinstance(step, Pause):
-                await asyncio.sleep(_within(step, remaining))
+                if step.seconds >= remaining:
+                    raise step.otherwise
+                yield None, step.seconds
                 step = next(steps)
             elif remaining <= 0:
                 raise Timeout(f"{timeout_s:g} s were not enough for a whole prediction; timeout_s=… gives it more")
             else:
-                step = steps.send(_told(await transport.send(step, remaining), timeout_s))
+                reply = yield step, remaining
+                assert reply is not None  # noqa: S101  # whoever gets a call answers it; for the type checker
+                step = steps.send(_told(reply, timeout_s))
     except StopIteration as end:
         result: T = end.value
         return result
-
-
-def _within(pause: Pause, remaining: float) -> float:
-    if pause.seconds >= remaining:
-        raise pause.otherwise
-    return pause.seconds
 
 
 def _told(reply: Reply | Lost, timeout_s: float) -> Reply | Lost:
