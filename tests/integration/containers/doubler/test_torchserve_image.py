@@ -2,28 +2,17 @@
 
 import json
 import re
-import shutil
-import threading
-import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 
 from modelport import connect
-from modelport.artifact import Artifact
 from modelport.backend import load_backend
-from modelport.build import build_artifact, plan_for, resolve
-from modelport.client.base import ClientError
 from modelport.errors import BuildError, ServerFailed
-from modelport.image import settings_for
 from modelport.plan import Generated
-from modelport.run.containers import ContainerSettings, running_container
-from modelport.run.images import build_images, remove_image, write_context
-from modelport.run.ports import choose_ports
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1200)]
 
@@ -43,16 +32,6 @@ serving: {batching: {max_size: 8, max_delay_ms: 10}, timeout_s: 20}
 image: {max_size: 3Gi, labels: {team: vision}}
 backends: {torchserve: {token_authorization: false, jvm: ["-Xmx256m"]}}
 """
-TRANSFORM = """
-import time
-
-
-class Transform:
-    def preprocess(self, inputs):
-        if inputs["x"].min() <= -3:
-            time.sleep(-float(inputs["x"].min()))
-        return inputs
-"""
 ASK = r"""
 import importlib.metadata, json, os, shutil
 names = sorted(d.name for d in importlib.metadata.distributions())
@@ -61,53 +40,6 @@ import torch
 print(json.dumps({"names": names, "tools": tools, "cuda": torch.version.cuda,
                   "nvidia": os.path.isdir(os.path.dirname(os.path.dirname(torch.__file__)) + "/nvidia")}))
 """
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A small ONNX model behind a transform that can be slow."""
-    from onnx import TensorProto, helper, save
-
-    folder = tmp_path_factory.mktemp("doubler")
-    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 2]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "doubler", tensors[:1], tensors[1:])
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), folder / "net.onnx")
-    np.savez(folder / "samples.npz", x=np.arange(8, dtype=np.float32).reshape(4, 2))
-    (folder / "transform.py").write_text(TRANSFORM)
-    (folder / "modelport.yaml").write_text(SPEC)
-    return folder
-
-
-def build(project: Path, dist: Path) -> Artifact:
-    return build_artifact(BACKEND, plan_for(BACKEND, resolve(project / "modelport.yaml")), dist)
-
-
-@pytest.fixture(scope="module")
-def artifact(project, tmp_path_factory):
-    return build(project, tmp_path_factory.mktemp("dist"))
-
-
-@pytest.fixture(scope="module")
-def image(engine, python_base, artifact):
-    (built,) = build_images(engine, [BACKEND.image(artifact, settings_for(artifact, tag=REFERENCE))])
-    yield built
-    remove_image(engine, REFERENCE)
-
-
-@contextmanager
-def serving(engine, plan, **settings):
-    ports = choose_ports({port.name: 0 for port in plan.ports}, "127.0.0.1")
-    given = ContainerSettings(ports=ports, user="12345", memory=2 * 2**30, **settings)
-    with running_container(engine, plan, given) as container:
-        container.wait_ready(container.healthy)
-        yield container
-
-
-@pytest.fixture(scope="module")
-def container(engine, image, artifact):
-    """A server under a foreign user, without capabilities, on a root that cannot be written."""
-    with serving(engine, BACKEND.container(artifact, REFERENCE)) as running:
-        yield running
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
@@ -138,12 +70,8 @@ def readiness_url(container):
     return container.endpoints["rest"].partition("/predictions")[0] + asked.path
 
 
-def test_it_has_no_rights(container, engine):
-    status = engine.ask("exec", container.name, "cat", "/proc/1/status", what="exec")
-    assert re.search(r"^Uid:\s+12345\b", status, re.MULTILINE)
-    assert re.search(r"^CapEff:\s+0+$", status, re.MULTILINE)
-    with pytest.raises(BuildError, match="Read-only"):
-        engine.ask("exec", container.name, "touch", "/opt/x", what="exec")
+def test_it_has_no_rights(container, check_rights):
+    check_rights(container)
 
 
 def test_nobody_reaches_management_from_outside(container, engine):
@@ -165,78 +93,43 @@ def test_its_metrics_have_the_names_that_are_asked_for(container):
         assert f"# TYPE {name} counter\n" in page, name
 
 
-def test_it_holds_what_it_needs_and_no_more(container, engine, image):
+def test_it_holds_what_it_needs_and_no_more(container, engine, image, check_leftovers):
     found = json.loads(engine.ask("exec", container.name, "python", "-c", ASK, what="exec"))
     assert {"torch", "torchserve", "onnxruntime", "dumb-init"} <= set(found["names"])
     assert not [name for name in found["names"] if name.startswith(("nvidia", "cuda", "triton"))]
     assert not set(found["names"]) & {"pip", "uv"}
     assert (found["cuda"], found["nvidia"], found["tools"]) == (None, False, [])
-    caches = ("find", REFERENCE, "/root", "/tmp", "/var/lib/apt/lists", "-path", "*cache*", "-type", "f")
-    assert engine.ask("run", "--rm", "--user", "0", "--entrypoint", *caches, what="find") == ""
+    check_leftovers(image)
     facts = engine.ask_json("image", "inspect", REFERENCE, what="inspect")[0]
-    assert facts["User"] == "10001:0"
     assert {"team": "vision", "org.opencontainers.image.version": VERSION}.items() <= facts["Labels"].items()
     assert facts["Config"].get("StopSignal") in {"SIGTERM", "15"}
 
 
-def test_it_ends_on_sigterm_in_time_while_it_works(container):
+def test_it_ends_on_sigterm_in_time_while_it_works(container, stop_at_work):
     """The last test with this server. TorchServe cuts off what it works on: who must not lose it, drains before."""
-
-    def ask():
-        with closing(connect(container.endpoints["rest"], timeout_s=60, retries=0)) as client:
-            asked.set()
-            with suppress(ClientError):
-                client.predict({"x": np.full((1, 2), -SLOW_S, np.float32)})
-
-    asked = threading.Event()
-    thread = threading.Thread(target=ask)
-    thread.start()
-    assert asked.wait(30)
-    time.sleep(1)
-    began = time.monotonic()
-    state = container.stop()
-    took = time.monotonic() - began
-    thread.join(30)
+    _, state, took = stop_at_work(container, SLOW_S)
     assert took < min(container.plan.grace_s, SLOW_S)
     assert (state.running, state.exit_code) == (False, 143)  # Java's own end after SIGTERM; 137 would be force
 
 
-def test_a_model_that_does_not_load_is_never_ready(engine, image, artifact):
+def test_a_model_that_does_not_load_is_never_ready(serve, image, artifact):
     plan = BACKEND.container(artifact, REFERENCE)
     # Mounted over the image's own: the name of a model that is not there.
     files = tuple(
         replace(file, content=Generated(data=file.content.data.replace(b"=Doub.ler\n", b"=nobody\n"), origin="test"))
         for file in plan.files
     )
-    ports = choose_ports({port.name: 0 for port in plan.ports}, "127.0.0.1")
-    settings = ContainerSettings(ports=ports)
-    broken = replace(plan, files=files, start_timeout_s=15)
     with (
-        running_container(engine, broken, settings) as running,
+        serve(replace(plan, files=files, start_timeout_s=15)) as running,
         pytest.raises(ServerFailed, match=r"not ready after 15 s|ended with code"),
     ):
         running.wait_ready(running.healthy)
 
 
-def test_a_change_of_code_moves_no_weights(engine, image, project, tmp_path):
-    """Built again with another transform: of the layers that a registry would be sent, the weights are none."""
-    shutil.copytree(project, tmp_path / "project")
-    with (tmp_path / "project" / "transform.py").open("a") as stream:
-        stream.write("# changed\n")
-    changed = build(tmp_path / "project", tmp_path / "dist")
-    tag = f"{REFERENCE}-changed"
-    plan = BACKEND.image(changed, settings_for(changed, tag=tag))
-    write_context(plan, tmp_path / "context")
-    try:
-        build_images(engine, [plan])
-        before, after = layers(engine, REFERENCE), layers(engine, tag)
-    finally:
-        remove_image(engine, tag)
+def test_a_change_of_code_moves_no_weights(rebuilt_layers):
+    """Of the layers that a registry would be sent, the weights are none."""
+    before, after = rebuilt_layers
     same = [one for one, other in zip(before, after, strict=True) if one == other]
     # The base, Java, the packages and the weights; only code and configuration are new.
     assert len(before) - len(same) == 2
     assert before[: len(same)] == same
-
-
-def layers(engine, reference):
-    return engine.ask_json("image", "inspect", reference, what="inspect")[0]["RootFS"]["Layers"]
