@@ -14,7 +14,7 @@ How it reads, from the outside in:
   what the real server would not run;
 - `inference` is the work behind Predict, Classify (with `examples`) and the rest, on numpy arrays;
 - `rpc` and `rest` are the two doors to it, `health` and `profiler` the standard services beside `rpc`. `tensors`
-  carries arrays through protobuf, `json_tensors`, `json_numbers`, `json_requests`, `json_examples` and `json_answers`
-  through JSON, and `httpd` is the HTTP listener;
+  carries arrays through protobuf; `json_requests`, `json_examples`, `json_tensors` and `json_numbers` read JSON,
+  `json_answers`, `json_text` and `json_floats` write it, and `httpd` is the HTTP listener;
 - `statuses` and `metrics` are what every part reports with, `messages` has the protocol messages that no package has.
 """

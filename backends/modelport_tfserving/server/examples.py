@@ -14,7 +14,7 @@ from modelport_tfserving.server.statuses import (
     failed_precondition,
     invalid_argument,
 )
-from modelport_tfserving.server.tensors import Array
+from modelport_tfserving.server.tensors import Array, encoded_name
 
 _PREFIX = "tensorflow/serving/"
 PREDICT, CLASSIFY, REGRESS = f"{_PREFIX}predict", f"{_PREFIX}classify", f"{_PREFIX}regress"
@@ -102,9 +102,9 @@ def _check_classes(found: Mapping[str, Array], count: int) -> None:
     for alias, array in found.items():
         dtype, dtype_name = wanted[alias]
         if array.ndim != 2:
-            raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {list(array.shape)}")
+            raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {_show_shape(array)}")
         if array.dtype != dtype:
-            raise invalid_argument(f"Expected {alias} Tensor of {dtype_name}. Got: {array.dtype}")
+            raise invalid_argument(f"Expected {alias} Tensor of {dtype_name}. Got: {_show_type(array)}")
         if array.shape[0] != count:
             raise invalid_argument(f"Expected {alias} output batch size of {count}. Got: {array.shape[0]}")
     if len(found) == 2 and found["classes"].shape[1] != found["scores"].shape[1]:
@@ -112,6 +112,14 @@ def _check_classes(found: Mapping[str, Array], count: int) -> None:
             "Tensors class and score should match in dim_size(1). Got "
             f"{found['classes'].shape[1]} vs. {found['scores'].shape[1]}"
         )
+
+
+def _show_shape(array: Array) -> str:
+    return f"[{','.join(map(str, array.shape))}]"
+
+
+def _show_type(array: Array) -> str:
+    return f"DT_{encoded_name(array.dtype).upper()}"
 
 
 def plan_regress(signature: Any) -> ExamplePlan:
@@ -129,12 +137,13 @@ def plan_regress(signature: Any) -> ExamplePlan:
         array = tensors[output]
         if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
             raise invalid_argument(
-                f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {list(array.shape)}"
+                "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+                f"{_show_shape(array)}"
             )
         if array.shape[0] != count:
             raise invalid_argument(f"Input batch size did not match output batch size: {count} vs. {array.shape[0]}")
         if array.dtype != np.float32:
-            raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {array.dtype}")
+            raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {_show_type(array)}")
         result = regression_pb2.RegressionResult()
         for value in array.ravel().tolist():
             result.regressions.add(value=value)

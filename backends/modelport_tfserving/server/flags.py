@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 from typing import Any, NamedTuple
 
@@ -167,7 +168,8 @@ def _convert(name: str, text: str, default: bool | float | str) -> bool | float 
             raise FlagError(f"Couldn't interpret value {text} for flag {name}: write true or false.")
         return text == "true"
     try:
-        return type(default)(text)
+        # Python also takes digits of other scripts, blanks and underscores for a number.
+        return type(default)(text.encode("ascii") if re.fullmatch(r"[^\s_]+", text) else "")
     except ValueError:
         kind = "a whole number" if isinstance(default, int) else "a number"
         raise FlagError(f"Couldn't interpret value {text} for flag {name}: write {kind}.") from None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 import socket
 import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import BinaryIO
-from urllib.parse import urlsplit
 
 _log = logging.getLogger(__name__)
 _MAX_LINE = 65536
@@ -26,11 +28,12 @@ MAX_BODY_BYTES = 512 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One request: the path without its query, still percent-encoded, and the body, unpacked."""
+    """One request: path and query, still percent-encoded, the headers by lower-case name, the body, unpacked."""
 
     method: str
     path: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class HTTPListener:
             _refuse(connection, error.status, str(error))
             return False
         with self._slots:
-            response = self._handler(Request(method=head.method, path=head.path, body=body))
+            response = self._handler(Request(method=head.method, path=head.path, body=body, headers=head.headers))
         keep = head.keep_alive and not self._stopping
         connection.sendall(_render_response(head, response, keep=keep))
         return keep and self._mark(connection, idle=True)
@@ -175,8 +178,8 @@ def _read_head(reader: BinaryIO) -> _Head | None:
         raise _BadRequestError(431, "too many header lines")
     wish = headers.get("connection", "").lower()
     keep_alive = "close" not in wish if words[2] == "HTTP/1.1" else "keep-alive" in wish
-    path = urlsplit(words[1]).path if "://" in words[1] else words[1].partition("?")[0].partition("#")[0]
-    return _Head(method=words[0], path=path, headers=headers, keep_alive=keep_alive)
+    path = re.sub(r"^[a-z]+://[^/?#]*", "", words[1], flags=re.IGNORECASE)
+    return _Head(method=words[0], path=path or "/", headers=headers, keep_alive=keep_alive)
 
 
 def _read_line(reader: BinaryIO) -> bytes:
@@ -258,6 +261,7 @@ def _render_response(head: _Head | None, response: Response, *, keep: bool) -> b
     if len(body) >= _LEAST_COMPRESSED and _accepts_gzip(accepted):
         body = gzip.compress(body, compresslevel=1, mtime=0)
         headers["Content-Encoding"] = "gzip"
+    headers["Date"] = _render_date(int(time.time()))
     headers["Content-Length"] = str(len(body))
     if not keep:
         headers["Connection"] = "close"
@@ -268,6 +272,11 @@ def _render_response(head: _Head | None, response: Response, *, keep: bool) -> b
     lines = [f"HTTP/1.1 {response.status} {reason}", *(f"{name}: {value}" for name, value in headers.items())]
     text = "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
     return text if head and head.method == "HEAD" else text + body
+
+
+@lru_cache(maxsize=1)
+def _render_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def _accepts_gzip(accepted: str) -> bool:

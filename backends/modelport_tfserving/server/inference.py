@@ -28,7 +28,7 @@ from modelport_tfserving.server.statuses import (
     failed_precondition,
     invalid_argument,
 )
-from modelport_tfserving.server.tensors import Array
+from modelport_tfserving.server.tensors import Array, decode_tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,8 @@ class Inference:
                 f"Expected prediction signature method_name to be one of {{{PREDICT}, {CLASSIFY}, {REGRESS}}}. "
                 f"Was: {signature.method_name}",
             )
-        _check_inputs(signature, inputs)
-        feeds = {signature.inputs[alias].name: array for alias, array in inputs.items()}
-        if len(feeds) < len(inputs):
+        feeds = {signature.inputs[alias].name: array for alias, array in _complete_inputs(signature, inputs).items()}
+        if len(feeds) < len(signature.inputs):
             raise invalid_argument("two inputs of the signature name the same tensor, which cannot be fed twice")
         aliases = _choose_outputs(signature, output_filter)
         names = {alias: signature.outputs[alias].name for alias in aliases}
@@ -97,10 +96,9 @@ class Inference:
                 raise invalid_argument(f"Duplicate evaluation of signature: {name}")
             if name not in servable.signatures:
                 raise invalid_argument(f"Requested signature not found in model graph: {name}")
+            self._check_method(servable.signatures[name], task.method_name)
             make_plan = plan_classify if task.method_name == CLASSIFY else plan_regress
             plans[name] = make_plan(servable.signatures[name])
-        if len({plan.input for plan in plans.values()}) > 1:
-            raise invalid_argument("Input tensor must be the same for all Signatures.")
         examples = serialize_examples(request.input)
         feeds = {plan.input: examples for plan in plans.values()}
         fetches = [name for plan in plans.values() for name in plan.outputs]
@@ -119,10 +117,15 @@ class Inference:
         found = servable.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
             raise invalid_argument(f"No signature was found with the name: {name or DEFAULT_SIGNATURE}")
-        if self.check_method and found.method_name != method:
-            kind = "classification" if method == CLASSIFY else "regression"
-            raise invalid_argument(f"Expected {kind} signature method_name to be {method}. Was: {found.method_name}")
+        self._check_method(found, method)
         return found
+
+    def _check_method(self, signature: Any, method: str) -> None:
+        if self.check_method and signature.method_name != method:
+            kind = "classification" if method == CLASSIFY else "regression"
+            raise invalid_argument(
+                f"Expected {kind} signature method_name to be {method}. Was: {signature.method_name}"
+            )
 
     def _run(
         self,
@@ -163,15 +166,19 @@ def fill_model_spec(spec: Any, servable: Servable, signature_name: str) -> None:
     spec.signature_name = signature_name or DEFAULT_SIGNATURE
 
 
-def describe_model(servable: Servable, metadata_fields: Sequence[str]) -> Any:
-    """Return the GetModelMetadataResponse of a servable: its SignatureDefs, the one field there is."""
-    from tensorflow_serving.apis import get_model_metadata_pb2
-
-    if not metadata_fields:
+def check_metadata_fields(fields: Sequence[str]) -> None:
+    """Refuse a request for metadata other than the SignatureDefs, the one field there is, or for none."""
+    if not fields:
         raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
-    for field in metadata_fields:
+    for field in fields:
         if field != "signature_def":
             raise invalid_argument(f"Metadata field {field} is not supported")
+
+
+def describe_model(servable: Servable) -> Any:
+    """Return the GetModelMetadataResponse of a servable: its SignatureDefs."""
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
     signatures = get_model_metadata_pb2.SignatureDefMap()
     for name, signature in servable.signatures.items():
         signatures.signature_def[name].CopyFrom(signature)
@@ -182,19 +189,29 @@ def describe_model(servable: Servable, metadata_fields: Sequence[str]) -> Any:
     return response
 
 
-def _check_inputs(signature: Any, inputs: Mapping[str, Array]) -> None:
+def _complete_inputs(signature: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return an array for every input of the signature: the one that was sent, or the signature's default."""
     sent, expected = set(inputs), set(signature.inputs)
-    if len(sent) != len(expected):
+    if len(sent) > len(expected) or (len(sent) < len(expected) and not signature.defaults):
         raise invalid_argument(
             f"input size does not match signature: {len(sent)}!={len(expected)} len({_braced(sent)}) != "
             f"len({_braced(expected)}). Sent extra: {_braced(sent - expected)}. "
             f"Missing but required: {_braced(expected - sent)}."
         )
-    if sent != expected:
+    missing = sorted(expected - sent - set(signature.defaults))
+    if missing:
         raise invalid_argument(
-            f"input tensor alias not found in signature: {min(sent - expected)}. Inputs expected to be in the "
-            f"set {_braced(expected)}."
+            f"Signature input alias: {missing[0]}(feed name: {signature.inputs[missing[0]].name}) not found in request "
+            f"and no default value provided. Inputs expected to be in the request {_braced(sent)}, or default input "
+            f"alias set: {_listed(signature.defaults)}"
         )
+    if sent - expected:
+        raise invalid_argument(
+            f"Inputs contains invalid name. Used request inputs: {_listed(sent & expected)}, request input: "
+            f"{_listed(sent)}"
+        )
+    defaults = {alias: decode_tensor(signature.defaults[alias], alias) for alias in expected - sent}
+    return defaults | dict(inputs)
 
 
 def _choose_outputs(signature: Any, output_filter: Sequence[str]) -> Sequence[str]:
@@ -212,4 +229,8 @@ def _choose_outputs(signature: Any, output_filter: Sequence[str]) -> Sequence[st
 
 
 def _braced(names: Iterable[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"
+    return f"{{{_listed(names)}}}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ",".join(sorted(names))

@@ -1,25 +1,23 @@
-"""Tensors as JSON: the answers of predict, in rows or in columns, with NaN and Infinity as such."""
+"""What the REST API answers, in the real server's JSON: predictions, classes, values, status, metadata and errors."""
 
 from __future__ import annotations
 
-import base64
 import json
-import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from modelport_tfserving.server.statuses import invalid_argument
-from modelport_tfserving.server.tensors import Array, encoded_name
-
-_NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-# What the real server writes: no half precision, no complex numbers, and no 16 bit unsigned ones.
-_WRITABLE = frozenset(
-    {
-        *map(np.dtype, ("bool", "object", "float32", "float64")),
-        *map(np.dtype, ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")),
-    }
+from modelport_tfserving.server.json_text import (
+    break_line,
+    lay_out_lines,
+    lay_out_rows,
+    quote,
+    render_rows,
+    render_tensor,
 )
+from modelport_tfserving.server.statuses import invalid_argument
+from modelport_tfserving.server.tensors import Array
 
 
 def render_outputs(outputs: Mapping[str, Array], *, rows: bool) -> bytes:
@@ -28,10 +26,22 @@ def render_outputs(outputs: Mapping[str, Array], *, rows: bool) -> bytes:
     A single output is written without its name. Raises INVALID_ARGUMENT for outputs that do not form rows, and for
     a type that the REST API cannot carry.
     """
-    if not rows:
-        columns = {name: _nest(render_values(array, name), array.shape)[0] for name, array in outputs.items()}
-        body = next(iter(columns.values())) if len(columns) == 1 else _render_object(columns)
-        return f'{{"outputs": {body}}}'.encode("utf-8", "surrogateescape")
+    if not outputs:
+        raise invalid_argument("Cannot convert empty tensor map to JSON")
+    if rows:
+        _check_rows(outputs)
+        return _wrap("predictions", _render_predictions(outputs))
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        return _wrap("outputs", render_tensor(array, name, lay_out_lines(array.ndim, 1), array.ndim + 1))
+    members = {
+        name: render_tensor(array, name, lay_out_lines(array.ndim, 2), array.ndim + 2)
+        for name, array in outputs.items()
+    }
+    return _wrap("outputs", _render_object(members, 1))
+
+
+def _check_rows(outputs: Mapping[str, Array]) -> None:
     batch: int | None = None
     for name, array in outputs.items():
         if array.ndim == 0:
@@ -41,58 +51,74 @@ def render_outputs(outputs: Mapping[str, Array], *, rows: bool) -> bytes:
                 f"Tensor name: {name} has inconsistent batch size: {array.shape[0]} expecting: {batch}"
             )
         batch = array.shape[0]
-    parts = {name: _nest(render_values(array, name), array.shape, keep=1) for name, array in outputs.items()}
-    entries = (
-        next(iter(parts.values()))
-        if len(parts) == 1
-        else [_render_object(dict(zip(parts, row, strict=True))) for row in zip(*parts.values(), strict=True)]
+
+
+def _render_predictions(outputs: Mapping[str, Array]) -> bytes:
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        return render_tensor(array, name, lay_out_rows(array.ndim, 1), array.ndim + 1)
+    columns = [render_rows(array, name, array.ndim + 2) for name, array in outputs.items()]
+    entries = [_render_object(dict(zip(outputs, row, strict=True)), 2) for row in zip(*columns, strict=True)]
+    start = break_line(2).encode()
+    return _close_list(b",".join(start + entry for entry in entries))
+
+
+def render_classes(result: Any) -> bytes:
+    """Return a ClassificationResult as JSON: for each example a list of `[label, score]`."""
+    examples = []
+    for example in result.classifications:
+        scores = np.array([entry.score for entry in example.classes], np.float32)
+        pairs = zip(example.classes, render_rows(scores, "", 0), strict=True)
+        examples.append(
+            b"[%s]" % b", ".join(b"[%s, %s]" % (quote(entry.label).encode(), text) for entry, text in pairs)
+        )
+    return _wrap("results", _close_list(b", ".join(examples)))
+
+
+def render_regressions(result: Any) -> bytes:
+    """Return a RegressionResult as JSON: one number an example."""
+    values = np.array([regression.value for regression in result.regressions], np.float32)
+    return _wrap("results", b"[%s]" % b", ".join(render_rows(values, "", 0)))
+
+
+def render_status(response: Any) -> bytes:
+    """Return a GetModelStatusResponse as JSON."""
+    return _render_message(response).encode()
+
+
+def render_metadata(response: Any) -> bytes:
+    """Return a GetModelMetadataResponse, with the SignatureDefs that it holds, as JSON."""
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(signatures)
+    spec, definitions = _render_message(response.model_spec), _render_message(signatures)
+    return f'{{\n"model_spec":{spec},\n"metadata": {{"signature_def": {definitions}}}\n}}\n'.encode()
+
+
+def render_error(message: str) -> bytes:
+    """Return the JSON body of a failure."""
+    return _wrap("error", quote(message).encode("utf-8", "replace"))
+
+
+def _close_list(entries: bytes) -> bytes:
+    return b"[%s%s]" % (entries, break_line(1).encode()) if entries else b"[]"
+
+
+def _wrap(key: str, value: bytes) -> bytes:
+    return _render_object({key: value}, 0)
+
+
+def _render_object(members: Mapping[str, bytes], depth: int) -> bytes:
+    start, end = break_line(depth + 1).encode(), break_line(depth).encode()
+    texts = [b"%s%s: %s" % (start, quote(name).encode(), value) for name, value in members.items()]
+    return b"{%s%s}" % (b",".join(texts), end)
+
+
+def _render_message(message: Any) -> str:
+    from google.protobuf import json_format
+
+    document = json_format.MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
-    return f'{{"predictions": [{", ".join(entries)}]}}'.encode("utf-8", "surrogateescape")
-
-
-def render_values(array: Array, name: str = "") -> list[str]:
-    """Return the elements of an array as JSON texts, flat; strings of a name in `_bytes` as base64 objects."""
-    if array.dtype not in _WRITABLE:
-        raise invalid_argument(f"Failed to write JSON value for tensor type: {encoded_name(array.dtype)}")
-    flat = array.ravel()
-    if array.dtype == np.float32:
-        return _render_singles(flat)
-    if array.dtype == np.float64:
-        return [_NON_FINITE.get(text, text) for text in map(repr, flat.tolist())]
-    if array.dtype == bool:
-        return ["true" if value else "false" for value in flat.tolist()]
-    if array.dtype != object:
-        return list(map(str, flat.tolist()))
-    if name.endswith("_bytes"):
-        return [f'{{"b64": "{base64.b64encode(value).decode()}"}}' for value in flat.tolist()]
-    return [json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False) for value in flat.tolist()]
-
-
-def _render_singles(flat: Array) -> list[str]:
-    """Return float32 values in six significant digits where those read back as the same float32, else in nine."""
-    values = flat.astype(np.float64)
-    with np.errstate(all="ignore"):
-        power = np.floor(np.log10(np.abs(values))) - 5
-        # Only positive powers of ten are exact; with others, a tie between two float32 could go the wrong way.
-        up, down = 10.0 ** np.maximum(power, 0), 10.0 ** np.maximum(-power, 0)
-        short = (np.rint(values / up * down) / down * up).astype(np.float32) == flat
-    texts = [
-        f"{value:g}" if six else f"{value:.9g}" for value, six in zip(values.tolist(), short.tolist(), strict=True)
-    ]
-    # A whole number keeps a fraction, so that readers do not take it for an integer.
-    return [_NON_FINITE.get(text) or (f"{text}.0" if text[1:].isdigit() or text.isdigit() else text) for text in texts]
-
-
-def _render_object(members: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in members.items()) + "}"
-
-
-def _nest(texts: list[str], shape: tuple[int, ...], *, keep: int = 0) -> list[str]:
-    """Return flat texts as lists nested by shape; the first `keep` axes stay unnested."""
-    for axis in range(len(shape) - 1, keep - 1, -1):
-        size = shape[axis]
-        if size == 0:
-            texts = ["[]"] * math.prod(shape[:axis])
-        else:
-            texts = [f"[{', '.join(texts[at : at + size])}]" for at in range(0, len(texts), size)]
-    return texts
+    return json.dumps(document, indent=1) + "\n"

@@ -1,14 +1,10 @@
-"""Classify and Regress over REST: Examples from JSON objects, and their results as JSON."""
+"""Classify and Regress over REST: Examples from JSON objects."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import numpy as np
-
-from modelport_tfserving.server.json_answers import render_values
-from modelport_tfserving.server.json_tensors import is_base64, show, to_array
+from modelport_tfserving.server.json_tensors import is_base64, show, to_array, type_name
 from modelport_tfserving.server.statuses import invalid_argument
 
 _LISTS = {int: ("int64_list", "int64"), float: ("float_list", "float"), bytes: ("bytes_list", "bytes")}
@@ -39,7 +35,7 @@ def fill_examples(document: dict[str, Any], request_input: Any) -> None:
 
 def _fill_example(value: Any, example: Any) -> None:
     if not isinstance(value, dict):
-        raise invalid_argument(f"Example must be JSON object but got JSON {type(value).__name__}")
+        raise invalid_argument(f"Example must be JSON object but got JSON {type_name(value)}")
     for name, content in value.items():
         elements = [_read_element(element, name) for element in (content if isinstance(content, list) else [content])]
         feature = example.features.feature[name]
@@ -56,32 +52,13 @@ def _read_element(element: Any, name: str) -> int | float | bytes:
     match element:
         case bool():
             return int(element)
-        case int() if not -(2**63) <= element < 2**63:
+        case int() if 2**63 <= element < 2**64:
             raise invalid_argument(f"Feature: {name} has uint64 element. Only int64 is supported.")
-        case int():
+        case int() if -(2**63) <= element < 2**63:
             return element
-        case float():
+        case int() | float():
+            # A whole number beyond 64 bits is read as a decimal one.
             return float(to_array(element, _FLOAT))
         case str() | dict() if isinstance(element, str) or is_base64(element):
             return bytes(to_array(element, _STRING).item())
-    kind = {type(None): "Null", list: "Array"}.get(type(element), "Object")
-    raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {kind}")
-
-
-def render_classes(result: Any) -> bytes:
-    """Return a ClassificationResult as JSON: for each example a list of `[label, score]`."""
-    examples = [
-        "[" + ", ".join(f"[{json.dumps(entry.label)}, {_render_float(entry.score)}]" for entry in example.classes) + "]"
-        for example in result.classifications
-    ]
-    return f'{{"results": [{", ".join(examples)}]}}'.encode()
-
-
-def render_regressions(result: Any) -> bytes:
-    """Return a RegressionResult as JSON: one number an example."""
-    values = ", ".join(_render_float(regression.value) for regression in result.regressions)
-    return f'{{"results": [{values}]}}'.encode()
-
-
-def _render_float(value: float) -> str:
-    return render_values(np.array([value], np.float32))[0]
+    raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(element)}")

@@ -7,7 +7,9 @@ are read so; whatever else a list holds, `expand` gives it as `json.loads` does,
 
 from __future__ import annotations
 
+import codecs
 import json
+import re
 import secrets
 from typing import Any
 
@@ -23,6 +25,21 @@ _NUMBER_BYTES = b"0123456789+-.eE"
 _BLANKS = b" \t\r\n"
 _OPEN, _CLOSE, _COMMA, _MINUS, _PLUS, _POINT, _ZERO, _NINE = b"[],-+.09"
 _SPACE = 32
+_FAULTS = {
+    "Expecting value": "Invalid value",
+    "Illegal trailing comma": "Invalid value",
+    "Expecting property name": "Missing a name for object member",
+    "Expecting ':'": "Missing a colon after a name of object member",
+    "Extra data": "The document root must not be followed by other values",
+    "Unterminated string": "Missing a closing quotation mark in string",
+    "Invalid control character": "Invalid encoding in string",
+    "Invalid \\u": "Incorrect hex digit after \\u escape in string",
+    "Invalid \\": "Invalid escape character in string",
+}
+_COMMA_FAULTS = {
+    "[": "Missing a comma or ] after an array element",
+    "{": "Missing a comma or } after an object member",
+}
 _IN_LISTS = np.isin(np.arange(256), list(_NUMBER_BYTES + _BLANKS + b"[],"))
 
 
@@ -48,26 +65,62 @@ class NumberList:
 
         tokens = tf.raw_ops.StringSplitV2(input=[text.translate(None, b"[]")], sep=",").values
         try:
-            return np.asarray(tf.strings.to_number(tokens, tf.float64)).reshape(shape)
+            numbers = np.asarray(tf.strings.to_number(tokens, tf.float64)).reshape(shape)
         except (tf.errors.InvalidArgumentError, ValueError):
             return None
+        return numbers if np.isfinite(numbers).all() else None
 
     def is_whole(self) -> bool:
         """Tell whether no number has a fraction or an exponent."""
         return not any(byte in self._text for byte in (b".", b"e", b"E"))
 
 
+class Constant(float):
+    """NaN, Infinity or -Infinity as it was written, to tell it from a number that is too large for a float64."""
+
+
 def load_json(text: bytes) -> Any:
-    """Return a JSON document as Python objects. Raises INVALID_ARGUMENT with the real server's words."""
+    """Return a JSON document as Python objects. Raises INVALID_ARGUMENT with the real server's words.
+
+    Bytes that are not UTF-8 become surrogates, as Python keeps them in file names.
+    """
     try:
-        return json.loads(text)
+        return json.loads(_decode(text), parse_constant=Constant)
     except json.JSONDecodeError as error:
-        reason = "Invalid value." if error.msg == "Expecting value" else f"{error.msg}."
-        raise invalid_argument(f"JSON Parse error: {reason} at offset: {error.pos}") from None
+        raise invalid_argument(f"JSON Parse error: {_explain(error)}") from None
     except RecursionError:
         raise invalid_argument("JSON Parse error: arrays or objects are nested too deep") from None
     except ValueError as error:
         raise invalid_argument(f"JSON Parse error: {error}") from None
+
+
+def _decode(text: bytes) -> str:
+    return text.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
+
+
+def _explain(error: json.JSONDecodeError) -> str:
+    """Return the real parser's words for what ours found, and the offset in bytes."""
+    before = error.doc[: error.pos]
+    if error.msg == "Expecting value" and not error.doc.strip():
+        reason = "The document is empty"
+    elif error.msg == "Expecting ',' delimiter":
+        reason = _COMMA_FAULTS[_find_open_bracket(before)]
+    else:
+        reason = next((words for found, words in _FAULTS.items() if error.msg.startswith(found)), error.msg)
+    return f"{reason}. at offset: {len(before.encode('utf-8', 'surrogateescape'))}"
+
+
+def _find_open_bracket(text: str) -> str:
+    """Return the bracket, `[` or `{`, that is open at the end of the text."""
+    depth = 0
+    for bracket in reversed(re.findall(r'"(?:[^"\\]|\\.)*"|[][{}]', text, re.DOTALL)):
+        if bracket in {"]", "}"}:
+            depth += 1
+        elif bracket in {"[", "{"}:
+            if depth == 0:
+                return str(bracket)
+            depth -= 1
+    return "["
 
 
 def load_document(body: bytes) -> Any:
@@ -94,7 +147,8 @@ def load_document(body: bytes) -> Any:
         return found
 
     try:
-        document = json.loads(b"".join([*pieces, body[end:]]), object_pairs_hook=place)
+        text = _decode(b"".join([*pieces, body[end:]]))
+        document = json.loads(text, object_pairs_hook=place, parse_constant=Constant)
     except (ValueError, RecursionError):
         placed = -1
     # A run inside a string or another list is no value of an object, and one that is no list breaks the document.

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from modelport_tfserving.server.json_numbers import NumberList
+from modelport_tfserving.server.json_floats import render_float
+from modelport_tfserving.server.json_numbers import Constant, NumberList
 from modelport_tfserving.server.statuses import Code, ServingError, invalid_argument
 from modelport_tfserving.server.tensors import Array, dtype_name, numpy_type
 
-_SHOWN_CHARACTERS = 400
+_SHOWN_CHARACTERS = 1000
 _MAX_RANK = 32
 _INTEGERS = {name: np.dtype(name) for name in ("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64")}
 _FLOATS: dict[str, np.dtype[np.floating[Any]]] = {"float": np.dtype(np.float32), "double": np.dtype(np.float64)}
@@ -92,7 +93,7 @@ def _convert(flat: list[Any], kind: str) -> Array | None:
     """Return the leaves as a flat array; None where one of them is not of the kind."""
     types = set(map(type, flat))
     try:
-        if kind in _FLOATS and types <= {int, float}:
+        if kind in _FLOATS and types <= {int, float, Constant}:
             return _convert_floats(flat, kind, whole=int in types)
         if kind in _INTEGERS and types <= {int}:
             wide = np.array(flat, np.uint64 if kind == "uint64" else np.int64)
@@ -106,7 +107,7 @@ def _convert(flat: list[Any], kind: str) -> Array | None:
     if kind == "string" and types <= {str, dict}:
         strings = np.empty(len(flat), object)
         strings[:] = [
-            leaf.encode("utf-8", "surrogatepass") if isinstance(leaf, str) else _decode_base64(leaf) for leaf in flat
+            leaf.encode("utf-8", "surrogateescape") if isinstance(leaf, str) else _decode_base64(leaf) for leaf in flat
         ]
         return strings
     return None
@@ -114,6 +115,8 @@ def _convert(flat: list[Any], kind: str) -> Array | None:
 
 def _convert_floats(flat: list[Any], kind: str, *, whole: bool) -> Array | None:
     values = np.array(flat, np.float64)
+    if np.isinf(values).any() and any(type(leaf) is float and math.isinf(leaf) for leaf in flat):
+        raise invalid_argument("JSON Parse error: Number too big to be stored in double.")
     if whole and bool((np.abs(values) > _max_whole(kind)).any()) and not all(_is_exact(leaf, kind) for leaf in flat):
         return None
     if kind == "double":
@@ -164,7 +167,7 @@ def _raise_leaf_fault(leaf: Any, kind: str) -> None:
             raise invalid_argument(f"Cannot convert JSON value: {show(leaf)} to {kind} without loss of precision.")
         return
     if _convert([leaf], kind) is None:
-        raise invalid_argument(f"JSON Value: {show(leaf)} Type: {_type_name(leaf)} is not of expected type: {kind}")
+        raise invalid_argument(f"JSON Value: {show(leaf)} Type: {type_name(leaf)} is not of expected type: {kind}")
 
 
 def is_base64(value: Any) -> bool:
@@ -187,7 +190,8 @@ def _decode_base64(leaf: dict[str, Any]) -> bytes:
         raise invalid_argument("Unable to base64 decode") from None
 
 
-def _type_name(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """Return what the real server's errors call a JSON value's type."""
     match value:
         case None:
             return "Null"
@@ -204,10 +208,13 @@ def _type_name(value: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """Return a JSON value for an error's text, cut where it is long."""
+    """Return a JSON value for an error's text, laid out as the real server does, cut where it is long."""
+    if isinstance(value, float):
+        single = abs(value) <= _FLOAT_MAX["float"]
+        return render_float(float(np.float32(value)) if single else value, single=single).decode()
     if isinstance(value, str):
         value = value[: _SHOWN_CHARACTERS + 1]
-    encoder = json.JSONEncoder(ensure_ascii=False, default=NumberList.expand)
+    encoder = json.JSONEncoder(ensure_ascii=False, indent=4, default=NumberList.expand)
     text = ""
     # Piece by piece, so that only what is shown of a large value is written.
     for piece in encoder.iterencode(value):

@@ -9,15 +9,20 @@ from typing import Any
 
 from modelport_tfserving.server.configs import TLSConfig
 from modelport_tfserving.server.flags import Options
-from modelport_tfserving.server.plan import Plan
+from modelport_tfserving.server.plan import ANY_HOST, Plan
 from modelport_tfserving.server.statuses import Code, ServingError, invalid_argument
 
 _log = logging.getLogger(__name__)
 
 
 def bind_socket(host: str, port: int, flag: str) -> socket.socket:
-    """Return a bound socket that does not listen yet. Raises UNAVAILABLE for a port that is taken."""
+    """Return a bound socket that does not listen yet. Raises UNAVAILABLE for a port that is taken.
+
+    On all addresses means on those of IPv6 too, where the machine has it.
+    """
     try:
+        if host == ANY_HOST and (every := _bind_every(port)):
+            return every
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -26,6 +31,20 @@ def bind_socket(host: str, port: int, flag: str) -> socket.socket:
         raise ServingError(
             Code.UNAVAILABLE, f"cannot listen on {host}:{port} ({error}); choose another {flag}"
         ) from None
+    return bound
+
+
+def _bind_every(port: int) -> socket.socket | None:
+    if not socket.has_dualstack_ipv6():
+        return None
+    bound = socket.socket(socket.AF_INET6)
+    try:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("::", port))
+    except OSError:
+        bound.close()  # Then IPv4 tells what is wrong, or works.
+        return None
     return bound
 
 

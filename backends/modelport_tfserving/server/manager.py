@@ -193,7 +193,7 @@ class ModelManager:
                 if not pending:
                     return
                 if settled:
-                    reasons = ", ".join(f"{{{version} due to error: {version.error}}}" for version in failed)
+                    reasons = "".join(f"{{{version} due to error: {version.error}}}, " for version in failed)
                     raise ServingError(Code.UNKNOWN, f"{len(settled)} model(s) did not become available: {{{reasons}}}")
                 if cancelled() or self._stopping:
                     waiting = ", ".join(sorted(pending))

@@ -13,7 +13,7 @@ from modelport_tfserving.server.statuses import invalid_argument
 
 # The real binary has no flag for its address and listens on all of them; so does this one, unless told otherwise.
 HOST_VARIABLE = "MODELPORT_TFSERVING_HOST"
-_ANY_HOST = "0.0.0.0"  # noqa: S104 (what the real binary does, and what containers need)
+ANY_HOST = "0.0.0.0"  # noqa: S104 (what the real binary does, and what containers need)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def make_plan(options: Options) -> Plan:
         batching=batching,
         metrics_path=configs.load_metrics_path(Path(monitoring)) if monitoring else None,
         tls=configs.load_tls(Path(tls)) if tls else None,
-        host=os.environ.get(HOST_VARIABLE) or _ANY_HOST,
+        host=os.environ.get(HOST_VARIABLE) or ANY_HOST,
         cpus=cpus,
     )
 

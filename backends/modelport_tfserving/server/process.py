@@ -37,13 +37,13 @@ _GRACE_S = 1.2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server until SIGTERM or SIGINT, from the process's own arguments where none are given.
 
-    Returns the exit code: 0, 255 as the real binary's -1, or 3 where TensorFlow is not installed.
+    Returns the exit code: 0, 255 as the real binary's -1 (also for --help), or 3 where TensorFlow is not installed.
     """
     try:
         options = parse_flags(list(sys.argv[1:] if arguments is None else arguments))
     except HelpRequestedError:
         sys.stdout.write(render_usage(PROGRAM))
-        return 0
+        return _FAILED
     except FlagError as error:
         # The real binary says it on stdout; a log that holds stderr alone should have it too.
         sys.stdout.write(f"{error}\n{render_usage(PROGRAM)}")

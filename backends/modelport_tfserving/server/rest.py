@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -13,8 +12,15 @@ from urllib.parse import unquote
 
 from modelport_tfserving.server.httpd import Request, Response
 from modelport_tfserving.server.inference import Inference, describe_model
-from modelport_tfserving.server.json_answers import render_outputs
-from modelport_tfserving.server.json_examples import fill_examples, render_classes, render_regressions
+from modelport_tfserving.server.json_answers import (
+    render_classes,
+    render_error,
+    render_metadata,
+    render_outputs,
+    render_regressions,
+    render_status,
+)
+from modelport_tfserving.server.json_examples import fill_examples
 from modelport_tfserving.server.json_numbers import load_document
 from modelport_tfserving.server.json_requests import parse_object, read_inputs, read_signature_name
 from modelport_tfserving.server.manager import ModelManager
@@ -47,13 +53,21 @@ class RestHandler:
 
     def __call__(self, request: Request) -> Response:
         """Return the answer to a request; every failure is a status and a JSON body with its text."""
-        if self.metrics_path is not None and request.path == self.metrics_path:
-            return Response(200, self.inference.metrics.render().encode(), {"Content-Type": "text/plain"})
+        if self.metrics_path is not None and request.path.partition("?")[0] == self.metrics_path:
+            return self._answer_metrics(request.path)
         if not request.path.lower().startswith("/v1/"):
-            return Response(404, _error_body(f"Not found: {request.path}"), {"Content-Type": "application/json"})
+            return Response(404, render_error(f"Not found: {request.path}"), {"Content-Type": "application/json"})
+        if self.cors and request.method == "OPTIONS":
+            return _answer_preflight(request)
         code, body = self._answer(request)
         headers = {"Content-Type": "application/json"} | (_CORS if self.cors else {})
         return Response(http_status(code), body, headers)
+
+    def _answer_metrics(self, path: str) -> Response:
+        status, text = 200, self.inference.metrics.render()
+        if path != self.metrics_path:
+            status, text = 400, f"Unexpected path: {path}. Should be {self.metrics_path}"
+        return Response(status, text.encode("utf-8", "replace"), {"Content-Type": "text/plain"})
 
     def _answer(self, request: Request) -> tuple[Code, bytes]:
         started = time.perf_counter()
@@ -68,7 +82,7 @@ class RestHandler:
             code = mended.code
             if not isinstance(error, ServingError) and code is Code.INTERNAL:
                 _log.error("%s %s failed: %s", request.method, request.path, mended, exc_info=error)
-            body = _error_body(mended.message)
+            body = render_error(mended.message)
         if method:
             metrics = self.inference.metrics
             metrics.request_count.add(name, code.name)
@@ -87,9 +101,9 @@ class RestHandler:
         if not spec.name:
             raise invalid_argument("Missing model name in request.")
         if not metadata:
-            return _render_message(report_status(self.manager, spec))
+            return render_status(report_status(self.manager, spec))
         with self.manager.hold(spec) as servable:
-            return _render_metadata(describe_model(servable, ["signature_def"]))
+            return render_metadata(describe_model(servable))
 
     def _predict(self, spec: Any, body: bytes, deadline: float | None) -> bytes:
         document = parse_object(body, load=load_document)
@@ -121,6 +135,14 @@ class RestHandler:
             return render_regressions(self.inference.regress(servable, request, deadline))
 
 
+def _answer_preflight(request: Request) -> Response:
+    """Answer what a browser asks before it lets a page of another origin send a request."""
+    if re.search("https?://", request.headers.get("origin", "")):
+        return Response(200, b"", _CORS)
+    body = render_error("Origin header is missing in CORS preflight")
+    return Response(400, body, {"Content-Type": "application/json"} | _CORS)
+
+
 def _match_path(request: Request) -> dict[str, str | None]:
     pattern = {"POST": _INFERENCE, "GET": _MODEL}.get(request.method)
     match = pattern.fullmatch(request.path) if pattern else None
@@ -148,31 +170,3 @@ def _example_request(request: Any, spec: Any, body: bytes) -> Any:
     request.model_spec.signature_name = read_signature_name(document)
     fill_examples(document, request.input)
     return request
-
-
-def _render_message(message: Any) -> bytes:
-    return json.dumps(_to_dict(message), indent=1).encode()
-
-
-def _render_metadata(response: Any) -> bytes:
-    from tensorflow_serving.apis import get_model_metadata_pb2
-
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    response.metadata["signature_def"].Unpack(signatures)
-    document = {
-        "model_spec": _to_dict(response.model_spec),
-        "metadata": {"signature_def": _to_dict(signatures)},
-    }
-    return json.dumps(document, indent=1).encode()
-
-
-def _to_dict(message: Any) -> Any:
-    from google.protobuf import json_format
-
-    return json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-
-
-def _error_body(message: str) -> bytes:
-    return json.dumps({"error": message}, ensure_ascii=False).encode("utf-8", "replace")

@@ -11,7 +11,13 @@ from typing import Any
 import grpc
 
 from modelport_tfserving.server.configs import plan_models
-from modelport_tfserving.server.inference import Inference, describe_model, fill_model_spec
+from modelport_tfserving.server.inference import (
+    Inference,
+    check_metadata_fields,
+    describe_model,
+    fill_model_spec,
+    find_predict_signature,
+)
 from modelport_tfserving.server.manager import ModelManager, State
 from modelport_tfserving.server.statuses import Code, ServingError, from_exception, invalid_argument, not_found
 from modelport_tfserving.server.tensors import decode_tensor, fill_tensor
@@ -94,9 +100,11 @@ class Services:
         from tensorflow_serving.apis import predict_pb2
 
         response = predict_pb2.PredictResponse()
+        _require_spec(request)
         with self.manager.hold(request.model_spec) as servable:
-            inputs = {alias: decode_tensor(proto, alias) for alias, proto in request.inputs.items()}
             signature_name = request.model_spec.signature_name
+            find_predict_signature(servable, signature_name)  # That it is missing comes before what is sent to it.
+            inputs = {alias: decode_tensor(proto, alias) for alias, proto in request.inputs.items()}
             outputs = self.inference.predict(
                 servable, signature_name, inputs, request.output_filter, _deadline(context)
             )
@@ -109,6 +117,7 @@ class Services:
         from tensorflow_serving.apis import classification_pb2
 
         response = classification_pb2.ClassificationResponse()
+        _require_spec(request)
         with self.manager.hold(request.model_spec) as servable:
             response.result.CopyFrom(self.inference.classify(servable, request, _deadline(context)))
             fill_model_spec(response.model_spec, servable, request.model_spec.signature_name)
@@ -118,6 +127,7 @@ class Services:
         from tensorflow_serving.apis import regression_pb2
 
         response = regression_pb2.RegressionResponse()
+        _require_spec(request)
         with self.manager.hold(request.model_spec) as servable:
             response.result.CopyFrom(self.inference.regress(servable, request, _deadline(context)))
             fill_model_spec(response.model_spec, servable, request.model_spec.signature_name)
@@ -125,19 +135,18 @@ class Services:
 
     def _multi_infer(self, request: Any, context: Any) -> Any:
         if not request.tasks:
-            raise invalid_argument("Inference request has no tasks")
+            raise invalid_argument("ModelSpec has no name specified. (The request has no tasks)")
         with self.manager.hold(request.tasks[0].model_spec) as servable:
             return self.inference.multi_infer(servable, request, _deadline(context))
 
     def _describe(self, request: Any, _context: Any) -> Any:
-        if not request.HasField("model_spec"):
-            raise invalid_argument("Missing ModelSpec")
+        _require_spec(request)
+        check_metadata_fields(request.metadata_field)
         with self.manager.hold(request.model_spec) as servable:
-            return describe_model(servable, request.metadata_field)
+            return describe_model(servable)
 
     def _status(self, request: Any, _context: Any) -> Any:
-        if not request.HasField("model_spec"):
-            raise invalid_argument("Missing ModelSpec")
+        _require_spec(request)
         return report_status(self.manager, request.model_spec)
 
     def _reload(self, request: Any, context: Any) -> Any:
@@ -156,6 +165,11 @@ class Services:
         for name, value in before.items():
             response.metric.add(name=name, int64_value_increase=metrics.read(name) - value)
         return response
+
+
+def _require_spec(request: Any) -> None:
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
 
 
 def report_status(manager: ModelManager, spec: Any) -> Any:

@@ -90,6 +90,8 @@ def from_exception(error: Exception) -> ServingError:
         return ServingError(Code(code), message)
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return not_found(str(error))
+    if isinstance(error, UnicodeEncodeError):
+        return invalid_argument(f"a string is not valid UTF-8: {error.reason} at position {error.start}")
     if isinstance(error, MemoryError):
         return ServingError(Code.RESOURCE_EXHAUSTED, "out of memory while handling the request")
     return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")

@@ -92,7 +92,7 @@ def decode_tensor(proto: Any, alias: str) -> Array:
     if proto.tensor_content:
         if encoding.numpy.hasobject or len(proto.tensor_content) != count * encoding.numpy.itemsize:
             raise _parsing_error(alias)
-        return np.frombuffer(proto.tensor_content, encoding.numpy).reshape(shape)
+        return _shape(np.frombuffer(proto.tensor_content, encoding.numpy), shape, alias)
     values = _field_values(proto, encoding)[:count]
     if len(values) < count:
         if count * encoding.numpy.itemsize > _MAX_EXPANDED_BYTES:
@@ -100,7 +100,14 @@ def decode_tensor(proto: Any, alias: str) -> Array:
         expanded = np.full(count, values[-1] if len(values) else _zero(encoding), encoding.numpy)
         expanded[: len(values)] = values
         values = expanded
-    return values.reshape(shape)
+    return _shape(values, shape, alias)
+
+
+def _shape(values: Array, shape: tuple[int, ...], alias: str) -> Array:
+    try:
+        return values.reshape(shape)
+    except ValueError as error:
+        raise invalid_argument(f"tensor parsing error: {alias} ({error})") from None
 
 
 def _field_values(proto: Any, encoding: _Encoding) -> Array:

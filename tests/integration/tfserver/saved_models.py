@@ -21,6 +21,7 @@ def write_all(root: Path) -> None:
     write_v1(root / "typed" / "1", _build_typed)
     write_v1(root / "odd names" / "1", _build_odd_names)
     write_v1(root / "words" / "1", _build_words)
+    write_v1(root / "scaled" / "1", _build_scaled, {"serving_default": {"by": 3.0}})
     write_v1(root / "adder" / "1", _build_adder)
     write_v1(root / "slow" / "1", _build_slow)
     _write_functions(root / "functions" / "1")
@@ -35,26 +36,33 @@ Tensors = Mapping[str, Any]
 Signature = tuple[Tensors, Tensors, str]
 
 
-def write_v1(path: Path, build: Callable[[Any], Mapping[str, Signature]]) -> None:
-    """Write a SavedModel whose signatures have exactly the given names."""
+def write_v1(
+    path: Path,
+    build: Callable[[Any], Mapping[str, Signature]],
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Write a SavedModel whose signatures have exactly the given names, and the defaults of inputs, by signature."""
     import tensorflow as tf
 
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
-        signatures = build(tf)
+        definitions = {
+            name: v1.saved_model.build_signature_def(
+                {alias: v1.saved_model.build_tensor_info(tensor) for alias, tensor in inputs.items()},
+                {alias: v1.saved_model.build_tensor_info(tensor) for alias, tensor in outputs.items()},
+                f"tensorflow/serving/{method}",
+            )
+            for name, (inputs, outputs, method) in build(tf).items()
+        }
+        for name, values in (defaults or {}).items():
+            for alias, value in values.items():
+                definitions[name].defaults[alias].CopyFrom(tf.make_tensor_proto(value))
         session.run(v1.global_variables_initializer())
         builder = v1.saved_model.Builder(str(path))
         builder.add_meta_graph_and_variables(
             session,
             ["serve"],
-            signature_def_map={
-                name: v1.saved_model.build_signature_def(
-                    {alias: v1.saved_model.build_tensor_info(tensor) for alias, tensor in inputs.items()},
-                    {alias: v1.saved_model.build_tensor_info(tensor) for alias, tensor in outputs.items()},
-                    f"tensorflow/serving/{method}",
-                )
-                for name, (inputs, outputs, method) in signatures.items()
-            },
+            signature_def_map=definitions,
             assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
             main_op=v1.tables_initializer(),
         )
@@ -98,6 +106,15 @@ def _build_words(tf: Any) -> Mapping[str, Signature]:
     words = tf.compat.v1.placeholder(tf.string, [None])
     outputs = {"upper": tf.strings.upper(words), "length": tf.strings.length(words), "raw_bytes": tf.identity(words)}
     return {"serving_default": ({"words": words}, outputs, "predict")}
+
+
+def _build_scaled(tf: Any) -> Mapping[str, Signature]:
+    """An input that may be left out, and a signature without any."""
+    x, by = tf.compat.v1.placeholder(tf.float32, [None]), tf.compat.v1.placeholder(tf.float32, [])
+    return {
+        "serving_default": ({"x": x, "by": by}, {"y": x * by}, "predict"),
+        "constant": ({}, {"y": tf.constant([1.0, 2.0])}, "predict"),
+    }
 
 
 def _build_adder(tf: Any) -> Mapping[str, Signature]:

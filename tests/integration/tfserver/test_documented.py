@@ -113,8 +113,6 @@ def test_classify_regress_and_multi_inference(documented_server: Any, model: str
         "Regress", _example_request(regression_pb2.RegressionRequest(), model, "regress_x_to_y")
     )
     assert [entry.value for entry in regressed.result.regressions] == [3.0]
-    if model == "half_plus_two_tf2":
-        return  # Its two signatures parse their examples each, so they cannot be run at once.
     request = _example_request(inference_pb2.MultiInferenceRequest(), model)
     for method in ("regress", "classify"):
         task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
@@ -123,6 +121,17 @@ def test_classify_regress_and_multi_inference(documented_server: Any, model: str
     assert results[0].regression_result.regressions[0].value == 3.0
     assert results[1].classification_result.classifications[0].classes[0].score == 3.0
     assert [result.model_spec.version.value for result in results] == [123, 123]
+
+
+def test_signatures_that_take_no_examples_cannot_be_run_with_those_that_do(documented_server: Any) -> None:
+    request = _example_request(inference_pb2.MultiInferenceRequest(), "half_plus_two")
+    for name in ("regress_x_to_y", "regress_x2_to_y3"):
+        task = request.tasks.add(method_name="tensorflow/serving/regress")
+        task.model_spec.name, task.model_spec.signature_name = "half_plus_two", name
+    with pytest.raises(grpc.RpcError) as caught:
+        documented_server.call("MultiInference", request)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "to be float but string is provided" in caught.value.details()
 
 
 def test_status_and_metadata(documented_server: Any) -> None:

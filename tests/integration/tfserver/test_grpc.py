@@ -129,6 +129,11 @@ def _wrong_size() -> Any:
     return proto
 
 
+def _wrong_rank() -> Any:
+    shape = tf.TensorShape([1] * 65).as_proto()
+    return tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, tensor_shape=shape, float_val=[1])
+
+
 _ONES = np.float32([1])
 _WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "model": ({"model": "nope"}, "NOT_FOUND", "Servable not found for request: Latest(nope)"),
@@ -139,7 +144,10 @@ _WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "input name": (
         {"inputs": {"z": _ONES}},
         "INVALID_ARGUMENT",
-        "input tensor alias not found in signature: z. Inputs expected to be in the set {x}.",
+        (
+            "Signature input alias: x(feed name: plain:0) not found in request and no default value provided. Inputs "
+            "expected to be in the request {z}, or default input alias set: "
+        ),
     ),
     "input count": (
         {"inputs": {"x": _ONES, "z": _ONES}},
@@ -154,6 +162,11 @@ _WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     "output twice": ({"output_filter": ["y", "y"]}, "INVALID_ARGUMENT", "duplicate output tensor alias: y"),
     "dtype": ({"inputs": {"x": np.int64([1])}}, "INVALID_ARGUMENT", "Expects arg[0] to be float but int64 is provided"),
     "cut content": ({"inputs": {"x": _wrong_size()}}, "INVALID_ARGUMENT", "tensor parsing error: x"),
+    "too many dimensions": (
+        {"inputs": {"x": _wrong_rank()}},
+        "INVALID_ARGUMENT",
+        "tensor parsing error: x (maximum supported dimension for an ndarray is currently 64, found 65)",
+    ),
     "no dtype": ({"inputs": {"x": tensor_pb2.TensorProto()}}, "INVALID_ARGUMENT", "tensor parsing error: x"),
 }
 
@@ -165,6 +178,39 @@ def test_wrong_requests_get_the_real_servers_codes_and_texts(server: Any, case: 
     with pytest.raises(grpc.RpcError) as caught:
         server.predict(**arguments)
     assert (caught.value.code().name, caught.value.details()) == (code, text)
+
+
+def test_an_input_with_a_default_may_be_left_out(server: Any) -> None:
+    x, by = np.float32([1, 2]), np.float32(2)
+    assert _values(server.predict("scaled", {"x": x}))["y"].tolist() == [3, 6]
+    assert _values(server.predict("scaled", {"x": x, "by": by}))["y"].tolist() == [2, 4]
+    assert _values(server.predict("scaled", {}, "constant"))["y"].tolist() == [1, 2]
+    for inputs, text in (
+        ({"by": by}, "Signature input alias: x(feed name: Placeholder:0) not found in request and no default value"),
+        ({"z": by}, "Signature input alias: x(feed name: Placeholder:0) not found in request and no default value"),
+        ({"x": x, "z": by}, "Inputs contains invalid name. Used request inputs: x, request input: x,z"),
+        ({"x": x, "by": by, "z": by}, "input size does not match signature: 3!=2 len({by,x,z}) != len({by,x})."),
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            server.predict("scaled", inputs)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details().startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("method", "request_class"),
+    [
+        ("Predict", predict_pb2.PredictRequest),
+        ("Classify", classification_pb2.ClassificationRequest),
+        ("Regress", regression_pb2.RegressionRequest),
+        ("GetModelMetadata", get_model_metadata_pb2.GetModelMetadataRequest),
+        ("GetModelStatus", get_model_status_pb2.GetModelStatusRequest),
+    ],
+)
+def test_a_request_must_name_a_model(server: Any, method: str, request_class: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        server.call(method, request_class())
+    assert (caught.value.code().name, caught.value.details()) == ("INVALID_ARGUMENT", "Missing ModelSpec")
 
 
 def test_a_faulty_run_is_answered_and_leaves_the_server_well(server: Any) -> None:

@@ -245,5 +245,5 @@ def test_version_and_help() -> None:
     assert "embedded stand-in" in version.stdout
     assert f"TensorFlow Library: {tf.__version__}" in version.stdout
     usage = _run("--help")
-    assert usage.returncode == 0
+    assert usage.returncode == 255
     assert "--rest_api_timeout_in_ms=30000" in usage.stdout

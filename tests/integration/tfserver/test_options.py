@@ -94,6 +94,14 @@ def test_flags_that_change_what_is_served(
     response = server.post("functions:predict", {"signature_name": "compiled", "instances": [1.0]})
     assert response.json() == {"predictions": [2.0]}
     assert response.headers["Access-Control-Allow-Origin"] == "*"
+    # A browser asks first whether a page may send what it wants to send.
+    url = f"{server.url}/v1/models/functions:predict"
+    preflight = httpx.options(url, headers={"Origin": "https://page.example"})
+    assert (preflight.status_code, preflight.content) == (200, b"")
+    assert preflight.headers["Access-Control-Allow-Methods"] == "POST, GET"
+    assert preflight.headers["Access-Control-Allow-Headers"] == "Content-Type"
+    preflight = httpx.options(url)
+    assert (preflight.status_code, preflight.json()) == (400, {"error": "Origin header is missing in CORS preflight"})
     # Classify is asked of a signature for Regress.
     wrong = server.post("half_plus_two:classify", {"signature_name": "regress_x_to_y", "examples": [{"x": 1.0}]})
     assert wrong.status_code == 400

@@ -13,6 +13,7 @@ from modelport_tfserving.server.flags import (
     render_table,
     render_usage,
 )
+from modelport_tfserving.server.process import main
 
 # What `tensorflow_model_server --help` lists.
 _REAL_FLAGS = """
@@ -66,6 +67,8 @@ def test_every_way_to_write_a_flag(arguments: list[str], field: str, value: obje
         (["-port=1"], "unknown argument: -port=1"),
         (["--enable_batching", "true"], "unknown argument: true"),
         (["--port=http"], "Couldn't interpret value http for flag port"),
+        (["--port=8_500"], "Couldn't interpret value 8_500 for flag port"),
+        (["--port=٨"], "Couldn't interpret value ٨ for flag port"),
         (["--port="], "Couldn't interpret value  for flag port"),
         (["--port"], "unknown argument: --port (a value follows after an equals sign: --port=VALUE)"),
         (["--port", "1"], "unknown argument: --port (a value"),
@@ -95,6 +98,11 @@ def test_usage_names_every_flag() -> None:
     assert '--saved_model_tags="serve"' in usage
     assert "--enable_model_warmup=true" in usage
     assert "--use_alts_credentials=false" in usage
+
+
+def test_usage_goes_to_stdout_with_the_real_servers_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 255
+    assert capsys.readouterr() == (render_usage("modelport-tfserving"), "")
 
 
 def test_every_flag_of_the_real_server_is_known_and_no_other() -> None:

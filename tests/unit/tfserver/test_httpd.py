@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from modelport_tfserving.server.httpd import HTTPListener, Request, Response
+from modelport_tfserving.server.listeners import bind_socket
+from modelport_tfserving.server.plan import ANY_HOST
 
 _LIMIT = 100_000
 
@@ -64,13 +66,20 @@ _CLOSE = b"Connection: close\r\n"
 
 def test_a_request_and_its_answer(listening: Listening) -> None:
     answer = listening.send(b"POST /a%20b?q=1#f HTTP/1.1\r\nContent-Length: 3\r\n" + _CLOSE + b"\r\nxyz")
-    assert answer == (b"HTTP/1.1 200 OK\r\nX-Echo: 1\r\nContent-Length: 15\r\nConnection: close\r\n\r\nPOST /a%20b xyz")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    assert [line for line in lines if not line.startswith(b"Date: ")] == [
+        *(b"HTTP/1.1 200 OK", b"X-Echo: 1", b"Content-Length: 21", b"Connection: close")
+    ]
+    assert len(lines) == 5
+    assert body == b"POST /a%20b?q=1#f xyz"
 
 
 @pytest.mark.parametrize(
     ("request_text", "body"),
     [
-        (b"GET http://host/p HTTP/1.1\r\n" + _CLOSE + b"\r\n", b"GET /p "),
+        (b"GET http://host/p?q HTTP/1.1\r\n" + _CLOSE + b"\r\n", b"GET /p?q "),
+        (b"OPTIONS http://host HTTP/1.1\r\n" + _CLOSE + b"\r\n", b"OPTIONS / "),
         (b"\r\nGET /p HTTP/1.0\r\n\r\n", b"GET /p "),
         (
             b"POST /c HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
@@ -87,7 +96,7 @@ def test_a_request_and_its_answer(listening: Listening) -> None:
         ),
         (b"POST /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\n" + _CLOSE + b"\r\n", b"POST /b "),
     ],
-    ids=["absolute", "http 1.0", "chunked", "gzip", "pipelined"],
+    ids=["absolute", "no path", "http 1.0", "chunked", "gzip", "pipelined"],
 )
 def test_forms_of_requests(listening: Listening, request_text: bytes, body: bytes) -> None:
     answer = listening.send(request_text)
@@ -173,3 +182,11 @@ def test_stopping_closes_idle_connections_and_lets_work_end() -> None:
         assert not stopping.is_alive()
     with pytest.raises(OSError, match=r".*"):
         listening.connect()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_all_addresses_are_those_of_ipv6_too() -> None:
+    with bind_socket(ANY_HOST, 0, "--rest_api_port") as bound:
+        bound.listen()
+        assert bound.family is socket.AF_INET6
+        socket.create_connection(("127.0.0.1", bound.getsockname()[1]), 5).close()

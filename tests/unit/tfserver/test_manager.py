@@ -157,7 +157,7 @@ def test_a_first_version_that_is_broken_fails_the_configuration(
         make_manager(max_num_load_retries=0).configure([ModelConfig(name="m", base_path=tmp_path)], _never)
     assert caught.value.code is Code.UNKNOWN
     assert caught.value.message == (
-        "1 model(s) did not become available: {{{name: m version: 1} due to error: NOT_FOUND: version 1 is broken}}"
+        "1 model(s) did not become available: {{{name: m version: 1} due to error: NOT_FOUND: version 1 is broken}, }"
     )
 
 
