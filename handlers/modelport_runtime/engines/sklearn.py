@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from modelport_runtime.description import ModelDescription
 
 from .binding import ModelError, bind_outputs
 from .columns import choose_columns, take_columns
+
+logger = logging.getLogger(__name__)
 
 # What an output of a signature may be called, and the method that gives it.
 METHODS = {
@@ -41,6 +45,7 @@ class SklearnEngine:
         self._inputs = tuple(t.name for t in description.signature.inputs)
         self._columns = _columns_of(estimator)
         self._outputs = choose_methods(estimator, [t.name for t in description.signature.outputs])
+        self._tables = {t.name for t in description.signature.outputs if len(t.shape) == 2}
         width = getattr(estimator, "n_features_in_", "n")
         self._taken = choose_columns(self._inputs, self._columns, width)
         if self._columns is not None and _pandas() is None:
@@ -56,16 +61,21 @@ class SklearnEngine:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
         """Answer checked inputs; see `Engine.run`."""
         table = self._build_table(inputs)
+        rows = len(table)
         results: dict[str, Any] = {}
         for method in dict.fromkeys(self._outputs.values()):
             results[method] = getattr(self.estimator, method)(table)
         outputs = {name: results[method] for name, method in self._outputs.items()}
-        return bind_outputs({name: _dense(value) for name, value in outputs.items()}, tuple(outputs))
+        arrays = {name: _dense(value) for name, value in outputs.items()}
+        for name in self._tables & arrays.keys():
+            if arrays[name].ndim == 1:  # SparsePCA gives a single row without its axis
+                arrays[name] = arrays[name].reshape(rows, -1)
+        return bind_outputs(arrays, tuple(outputs))
 
     def _build_table(self, inputs: Mapping[str, Array]) -> Any:
         if self._taken is None:
             matrix = inputs[self._inputs[0]]
-            return matrix if self._columns is None else _as_frame(matrix, self._columns)
+            return as_table(matrix, self._columns)
         columns = take_columns(inputs, self._taken)
         pandas = _pandas()
         if pandas is not None:
@@ -75,7 +85,7 @@ class SklearnEngine:
 
 
 def load_estimator(kind: str, source: Path, *, trust: bool) -> Any:
-    """Load a fitted estimator.
+    """Load a fitted estimator; one that another version of scikit-learn wrote is told of in the log, once.
 
     Args:
         kind: ``skops``, ``joblib`` or ``pickle``; the last two run the file's code, which whoever calls has allowed.
@@ -86,8 +96,11 @@ def load_estimator(kind: str, source: Path, *, trust: bool) -> Any:
         ModelError: The file cannot be loaded; a skops file names the types that are not known to be safe.
         ImportError: skops or joblib is not installed.
     """
-    if kind == "skops":
-        return _load_skops(source, trust=trust)
+    with _versions_told(source.name):
+        return _load_skops(source, trust=trust) if kind == "skops" else _unpickle(kind, source)
+
+
+def _unpickle(kind: str, source: Path) -> Any:
     try:
         if kind == "joblib":
             import joblib
@@ -99,6 +112,36 @@ def load_estimator(kind: str, source: Path, *, trust: bool) -> Any:
         raise
     except Exception as error:
         raise ModelError(f"{source.name} cannot be loaded as {kind}: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _versions_told(name: str) -> Iterator[None]:
+    """Say in one sentence what scikit-learn says in three lines for each part of an estimator."""
+    try:
+        from sklearn.exceptions import InconsistentVersionWarning
+    except ImportError:  # before 1.3 it had no such class
+        yield
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InconsistentVersionWarning)
+        yield
+    for warning in caught:
+        if isinstance(warning.message, InconsistentVersionWarning):
+            _tell_version(name, warning.message.original_sklearn_version, warning.message.current_sklearn_version)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+@lru_cache
+def _tell_version(name: str, old: str, new: str) -> None:
+    logger.warning(
+        "%s was fitted with scikit-learn %s, and %s is installed here: it may answer otherwise, or fail. Install "
+        "scikit-learn==%s and write it into environment.requirements, or fit the model anew",
+        name,
+        old,
+        new,
+        old,
+    )
 
 
 def _load_skops(source: Path, *, trust: bool) -> Any:
@@ -127,9 +170,12 @@ def default_outputs(estimator: Any) -> tuple[str, ...]:
         return ("prediction",)
     if hasattr(estimator, "predict"):
         return ("label",)
-    if hasattr(estimator, "transform"):
-        return ("transformed",)
-    raise ModelError(f"a {type(estimator).__name__} has neither predict nor transform; it can answer nothing")
+    for name in ("transformed", "score"):
+        if hasattr(estimator, METHODS[name]):
+            return (name,)
+    raise ModelError(
+        f"a {type(estimator).__name__} has none of {', '.join(dict.fromkeys(METHODS.values()))}; it can answer nothing"
+    )
 
 
 def choose_methods(estimator: Any, names: list[str]) -> dict[str, str]:
@@ -179,9 +225,10 @@ def _pandas() -> Any:
         return None
 
 
-def _as_frame(matrix: Array, columns: tuple[str, ...]) -> Any:
-    pandas = _pandas()
-    return matrix if pandas is None else pandas.DataFrame(matrix, columns=list(columns))
+def as_table(matrix: Array, columns: tuple[str, ...] | None) -> Any:
+    """Give a matrix as the estimator wants it: a data frame where it was fitted on named columns and pandas is here."""
+    pandas = _pandas() if columns is not None else None
+    return matrix if pandas is None else pandas.DataFrame(matrix, columns=list(columns or ()))
 
 
 def _dense(value: Any) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from modelport.convert.booster_trees import WAY_OUT, Ensemble, Nodes
 from modelport.convert.examples import Array, InputSpec
+from modelport.convert.graph_writer import GraphWriter, elem_type
 from modelport.errors import ConversionError
 
 if TYPE_CHECKING:
@@ -19,34 +20,6 @@ _OPSETS = {"": 18, ML: 5}
 _LESS_OR_EQUAL, _LESS = 0, 1  # modes of TreeEnsemble's nodes
 _SUM = 1  # of its ways to aggregate
 _MOST_MEMBERSHIPS = 2**28
-
-
-class _Graph:
-    """A graph that grows node by node; values are known by their names."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def add(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node and give its output's name."""
-        import onnx
-
-        name = f"v{len(self.nodes)}"
-        self.nodes.append(onnx.helper.make_node(op, list(inputs), [name], name=name, domain=domain, **attributes))
-        return name
-
-    def constant(self, value: Any, dtype: Any) -> str:
-        """Add a constant and give its name."""
-        import onnx
-
-        name = f"c{len(self.constants)}"
-        self.constants.append(onnx.numpy_helper.from_array(np.asarray(value, dtype), name))
-        return name
-
-    def cast(self, value: str, dtype: str) -> str:
-        """Add a cast."""
-        return self.add("Cast", value, to=_elem_type(dtype))
 
 
 def build_graph(
@@ -71,12 +44,12 @@ def build_graph(
     """
     import onnx
 
-    graph = _Graph()
+    graph = GraphWriter()
     ends = {spec.name: f"input_{number}" for number, spec in enumerate(inputs)}
     matrix = _matrix(graph, ends, columns, ensemble)
-    matrix, nodes = _with_memberships(graph, matrix, ensemble)
+    matrix, nodes = with_memberships(graph, matrix, ensemble)
     classifies = "prediction" not in meanings.values()
-    results = _link(graph, _trees(graph, matrix, nodes, ensemble), ensemble, classifies=classifies)
+    results = link(graph, _trees(graph, matrix, nodes, ensemble), ensemble, classifies=classifies)
     found = []
     for number, spec in enumerate(outputs):
         value = results
@@ -84,7 +57,7 @@ def build_graph(
             value = graph.add("ArgMax", results, axis=1, keepdims=0)
         elif len(spec.shape) == 1:
             value = graph.add("Reshape", results, graph.constant([-1], np.int64))
-        graph.add("Cast", value, to=_elem_type(spec.dtype))
+        graph.add("Cast", value, to=elem_type(spec.dtype))
         graph.nodes[-1].output[0] = f"output_{number}"
         found.append(f"output_{number}")
     model = onnx.helper.make_model(
@@ -105,16 +78,10 @@ def build_graph(
 def _end(name: str, spec: InputSpec) -> Any:
     import onnx
 
-    return onnx.helper.make_tensor_value_info(name, _elem_type(spec.dtype), list(spec.shape))
+    return onnx.helper.make_tensor_value_info(name, elem_type(spec.dtype), list(spec.shape))
 
 
-def _elem_type(dtype: str) -> int:
-    import onnx
-
-    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-
-
-def _matrix(graph: _Graph, ends: Mapping[str, str], columns: Sequence[str] | None, ensemble: Ensemble) -> str:
+def _matrix(graph: GraphWriter, ends: Mapping[str, str], columns: Sequence[str] | None, ensemble: Ensemble) -> str:
     """Add what makes one matrix of the inputs, in the type that the ensemble compares in."""
     if columns is None:
         matrix = graph.cast(next(iter(ends.values())), ensemble.dtype)
@@ -128,7 +95,7 @@ def _matrix(graph: _Graph, ends: Mapping[str, str], columns: Sequence[str] | Non
     return graph.add("Where", near, graph.constant(ensemble.nothing_counts_as, ensemble.dtype), matrix)
 
 
-def _with_memberships(graph: _Graph, matrix: str, ensemble: Ensemble) -> tuple[str, Nodes]:
+def with_memberships(graph: GraphWriter, matrix: str, ensemble: Ensemble) -> tuple[str, Nodes]:
     """Append a column for every set of categories that is asked for: 0 for its members, 1 for others, NaN for NaN.
 
     Returns:
@@ -159,7 +126,7 @@ def _with_memberships(graph: _Graph, matrix: str, ensemble: Ensemble) -> tuple[s
     return matrix, Nodes(**{**kept, "feature": feature, "threshold": threshold})
 
 
-def _look_up(graph: _Graph, matrix: str, column: int, table: Array, ensemble: Ensemble) -> str:
+def _look_up(graph: GraphWriter, matrix: str, column: int, table: Array, ensemble: Ensemble) -> str:
     dtype = ensemble.dtype
     value = graph.add("Gather", matrix, graph.constant([column], np.int64), axis=1)
     nan = graph.add("IsNaN", value)
@@ -173,7 +140,7 @@ def _look_up(graph: _Graph, matrix: str, column: int, table: Array, ensemble: En
     return graph.add("Where", nan, graph.constant(np.nan, dtype), outside)
 
 
-def _trees(graph: _Graph, matrix: str, nodes: Nodes, ensemble: Ensemble) -> str:
+def _trees(graph: GraphWriter, matrix: str, nodes: Nodes, ensemble: Ensemble) -> str:
     """Add the trees and give their sums, [rows, targets]."""
     import onnx
 
@@ -241,7 +208,7 @@ def _reached(nodes: Nodes, roots: Array) -> Array:
     return used
 
 
-def _link(graph: _Graph, sums: str, ensemble: Ensemble, *, classifies: bool) -> str:
+def link(graph: GraphWriter, sums: str, ensemble: Ensemble, *, classifies: bool) -> str:
     """Turn sums into answers, [rows, targets]; of two classes, [rows, 2]."""
     dtype = ensemble.dtype
     one = graph.constant(1, dtype)

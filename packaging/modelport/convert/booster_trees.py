@@ -136,7 +136,7 @@ def read_xgboost(booster: XGBoostBooster) -> Ensemble:
         parts.append(_xgboost_nodes(tree, first, 1.0 if drops is None else float(drops[number]), subsets))
     link = _XGBOOST_LINKS[booster.objective]
     return Ensemble(
-        nodes=_join(parts),
+        nodes=join_nodes(parts),
         roots=np.array(roots, np.int64),
         targets=np.array(model["tree_info"], np.int64),
         subsets=tuple(subsets),
@@ -203,7 +203,7 @@ def read_lightgbm(forest: Forest) -> Ensemble:
         roots.append(first)
         parts.append(_lightgbm_nodes(tree, first, subsets))
     return Ensemble(
-        nodes=_join(parts),
+        nodes=join_nodes(parts),
         roots=np.array(roots, np.int64),
         targets=np.arange(len(roots), dtype=np.int64) % forest.targets,
         subsets=tuple(subsets),
@@ -260,7 +260,12 @@ def _members(words: Array) -> Array:
     return np.flatnonzero(bits.reshape(-1))
 
 
-def _join(parts: Sequence[Nodes]) -> Nodes:
+def join_nodes(parts: Sequence[Nodes]) -> Nodes:
+    """Put the nodes of trees, whose children are numbered on through all of them, one after another.
+
+    Raises:
+        ConversionError: There is no tree.
+    """
     if not parts:
         raise ConversionError(f"the model has no trees, so it gives the same answer to everything; {WAY_OUT}")
     return Nodes(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in Nodes.__slots__})

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelport.convert.estimators.rewriting import simplify
 from modelport.convert.examples import Array, InputSpec
 from modelport.convert.onnx_names import rename_ends
 from modelport.convert.torch_to_onnx import quiet
@@ -17,25 +19,33 @@ from modelport.errors import ConversionError
 if TYPE_CHECKING:
     import onnx
 
+    from modelport.convert.estimators.converter import Converter
+
 #: Versions that skl2onnx knows and whose tree ensembles hold float64 thresholds.
 _OPSETS = {"": 18, "ai.onnx.ml": 3}
 
 #: Estimators whose converters write tree ensembles, and the attributes in which those hold floats.
 _TREES = {
     f"{name}{what}"
-    for name in ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees", "GradientBoosting", "HistGradientBoosting")
+    for name in ("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees", "GradientBoosting")
     for what in ("Classifier", "Regressor")
 }
 _DOUBLES = {"nodes_values", "nodes_hitrates", "target_weights", "class_weights", "base_values"}
+
+#: Dtypes that few of skl2onnx's converters take, and those that hold the same values.
+_WIDER = {
+    **dict.fromkeys(("int8", "int16", "int32", "uint8", "uint16", "uint32", "bool"), "int64"),
+    "float16": "float32",
+}
 
 #: What a signature may ask for -> names that skl2onnx gives it.
 _OUTPUTS = {
     "label": ("label", "output_label"),
     "probabilities": ("probabilities", "output_probability"),
-    "prediction": ("variable", "prediction", "GPmean"),
-    "transformed": ("variable", "variable1", "transformed_column", "output"),
+    "prediction": ("variable", "prediction", "GPmean", "label", "output_label"),
+    "transformed": ("variable", "variable1", "transformed_column", "output", "scores"),
     "decision": ("probabilities", "scores", "output_probability"),
-    "score": ("score_samples",),
+    "score": ("score_samples", "scores"),
 }
 
 
@@ -65,10 +75,22 @@ def export_sklearn(estimator: Any, *, inputs: Sequence[InputSpec], outputs: Sequ
             f"a pickled {type(estimator).__name__} cannot be converted; save the model itself with {library}'s own "
             f"save_model and write framework: {library}"
         ) from problem
-    first = " ".join(str(problem).split())[:300]
     raise ConversionError(
-        f"skl2onnx cannot convert {type(estimator).__name__}: {type(problem).__name__}: {first}"
+        f"{type(estimator).__name__} cannot be converted to ONNX: {_reason(problem)}. Choose another estimator or "
+        "setting, or serve the model by scikit-learn itself (--backend bentoml or torchserve, without "
+        "serving.engine: onnx)"
     ) from problem
+
+
+def _reason(problem: Exception | None) -> str:
+    """Say why in a sentence: skl2onnx names what it does not know in many words, and stumbles over what it does not."""
+    text = " ".join(str(problem).split())
+    kind = re.search(r"for type '<class '([\w.]+)'", text)
+    if kind is not None and type(problem).__name__ == "MissingShapeCalculator":
+        return f"skl2onnx has no converter for {kind[1].rpartition('.')[2]}"
+    if isinstance(problem, NotImplementedError | RuntimeError):
+        return text[:300].rstrip(".")
+    return f"skl2onnx does not know one of its settings ({type(problem).__name__}: {text[:200].rstrip('.')})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,19 +109,23 @@ class _Plan:
 def _plans(estimator: Any, inputs: Sequence[InputSpec]) -> list[_Plan]:
     """Return the ways to try, in that order.
 
-    skl2onnx knows some estimators in float32 alone, and types some graphs of float64 wrongly. Trees of histogram
-    gradient boosting compare in float64 whatever comes in; rounded, their thresholds would part rows differently.
-    It does not bring columns to one dtype as numpy does, and few estimators take columns in place of a matrix.
+    skl2onnx knows some estimators in float32 alone, and types some graphs of float64 wrongly. Gaussian processes
+    compute in float64 whatever comes in, and lose in float32 all that counts; histogram boosting compares in float64,
+    and rounded rows would part differently. It does not bring columns to one dtype as numpy does, and few estimators
+    take columns in place of a matrix.
     """
     dtypes = {spec.dtype for spec in inputs}
     numbers = {dtype for dtype in dtypes if dtype not in {"string", "bool"}}
     whole = [False, True] if len(inputs) > 1 and "string" not in dtypes else [False]
-    if "HistGradientBoosting" in _kinds(estimator):
+    kinds = _kinds(estimator)
+    if "GaussianProcess" in kinds:
         return [_Plan(inside={"float32": "float64", "float16": "float64"}, joined=joined) for joined in whole]
     changes: list[dict[str, str]] = [{}]
+    if dtypes & _WIDER.keys():
+        changes.append(dict(_WIDER))
     if len(inputs) > 1 and len(numbers) > 1:
         changes.append(dict.fromkeys(sorted(numbers - {"float64"}), "float64"))
-    if "float64" in dtypes:
+    if "float64" in dtypes and "HistGradientBoosting" not in kinds:
         changes.append({"float64": "float32"})
     return [_Plan(inside=inside, joined=joined) for inside in changes for joined in whole]
 
@@ -115,7 +141,8 @@ def _export(estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[Input
     import onnx
     from skl2onnx import convert_sklearn
 
-    estimator = _bounded(estimator)
+    estimator = simplify(estimator)
+    own = _own_converters()
     names = _column_names(estimator, inputs)
     dtypes = [plan.inside.get(spec.dtype, spec.dtype) for spec in inputs]
     if plan.joined:
@@ -131,7 +158,12 @@ def _export(estimator: Any, inputs: Sequence[InputSpec], outputs: Sequence[Input
             initial_types=types,
             options=_options(estimator, wanted),
             target_opset=_OPSETS,
-            custom_conversion_functions=_own_converters(),
+            custom_conversion_functions={
+                **_plain_converters(),
+                **_voting_converters(),
+                **{kind: converter.run for kind, converter in own.items()},
+            },
+            custom_shape_calculators={kind: c.infer_shapes for kind, c in own.items() if c.knows_shapes},
         )
     _lead_missing(model, estimator)
     _choose_outputs(model, estimator, outputs)
@@ -176,7 +208,7 @@ def _options(estimator: Any, wanted: Sequence[str]) -> dict[int, dict[str, Any]]
     from skl2onnx._supported_operators import sklearn_operator_name_map
     from skl2onnx.common._registration import get_converter
 
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    last = _last(estimator)
     name = sklearn_operator_name_map.get(type(last))
     allowed = (get_converter(name).get_allowed_options() if name is not None else None) or {}
     options: dict[str, Any] = {"zipmap": False} if "zipmap" in allowed else {}
@@ -187,9 +219,12 @@ def _options(estimator: Any, wanted: Sequence[str]) -> dict[int, dict[str, Any]]
     return {id(last): options} if options else None
 
 
-def _own_converters() -> dict[type, Callable[..., None]]:
-    """Return converters that lead skl2onnx's own around what they cannot do."""
-    return {**_plain_converters(), **_voting_converters()}
+def _own_converters() -> dict[type, Converter]:
+    """Return the converters of `modelport.convert.estimators`."""
+    from modelport.convert.estimators import filling, functions, histogram, neighbors, scores
+
+    modules = (filling, functions, histogram, neighbors, scores)
+    return {kind: converter for module in modules for kind, converter in module.converters().items()}
 
 
 def _voting_converters() -> dict[type, Callable[..., None]]:
@@ -221,7 +256,7 @@ def _plain_converters() -> dict[type, Callable[..., None]]:
         def run(scope: Any, operator: Any, container: Any) -> None:
             double = isinstance(operator.inputs[0].type, DoubleTensorType)
             left = _missing_left(operator.raw_operator)
-            convert(scope, operator, _PlainNumbers(container, double=double, missing_left=left))
+            convert(scope, operator, _PlainNumbers(scope, container, double=double, missing_left=left))
 
         return run
 
@@ -236,36 +271,6 @@ def _missing_left(estimator: Any) -> list[Array]:
     return [np.asarray(member.tree_.missing_go_to_left) for member in members]
 
 
-def _bounded(estimator: Any) -> Any:
-    """Return an estimator whose trees have finite thresholds only; the same one where they have.
-
-    A split into missing and present has an infinite one, at which skl2onnx searches for the next number for ever. Every
-    number that scikit-learn takes is at most float32's largest, so that one parts them alike.
-    """
-    if not any(np.isinf(tree.threshold).any() for tree in _trees(estimator)):
-        return estimator
-    bounded = copy.deepcopy(estimator)
-    largest = float(np.finfo(np.float32).max)
-    for tree in _trees(bounded):
-        np.clip(tree.threshold, -largest, largest, out=tree.threshold)
-    return bounded
-
-
-def _trees(estimator: Any) -> Iterator[Any]:
-    """Give the trees of an estimator and of all that are inside it."""
-    if isinstance(estimator, list | tuple | np.ndarray | dict):
-        for member in estimator.values() if isinstance(estimator, dict) else estimator:
-            if hasattr(member, "fit") or isinstance(member, list | tuple | np.ndarray):
-                yield from _trees(member)
-    elif hasattr(getattr(estimator, "tree_", None), "threshold"):
-        yield estimator.tree_
-    elif hasattr(estimator, "fit"):
-        for value in vars(estimator).values():
-            objects = isinstance(value, np.ndarray) and value.dtype.kind == "O"
-            if objects or hasattr(value, "fit") or isinstance(value, list | tuple | dict):
-                yield from _trees(value)
-
-
 def _lead_missing(model: onnx.ModelProto, estimator: Any) -> None:
     """Write into an isolation forest's trees which way NaN goes; its converter sends all to the right, one node a tree.
 
@@ -275,7 +280,7 @@ def _lead_missing(model: onnx.ModelProto, estimator: Any) -> None:
     from onnx import helper
     from sklearn.ensemble import IsolationForest
 
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    last = _last(estimator)
     if not isinstance(last, IsolationForest):
         return
     trees = [member.tree_ for member in last.estimators_]
@@ -308,23 +313,32 @@ def _is_tree(tree: Any, features: Sequence[int], values: Array) -> bool:
 class _PlainNumbers:
     """A container that turns numpy's numbers in attributes into Python's on their way in, float64 kept exact.
 
+    Trees see float64 rounded to float32: skl2onnx rounds the thresholds alone, and a value that becomes equal to one by
+    rounding would go the other way.
     It also adds which way NaN goes in trees, where skl2onnx leaves it out and ONNX would send all to the right.
     """
 
-    def __init__(self, container: Any, *, double: bool, missing_left: Sequence[Array]) -> None:
+    def __init__(self, scope: Any, container: Any, *, double: bool, missing_left: Sequence[Array]) -> None:
+        self._scope = scope
         self._container = container
         self._double = double
         self._missing_left = missing_left
+        self._alone = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
 
-    def add_node(self, *args: Any, **attributes: Any) -> None:
+    def add_node(self, op_type: str, inputs: Any, *args: Any, **attributes: Any) -> None:
         """Add a node as the container itself does."""
         plain: dict[str, Any] = {}
+        if self._double and op_type.startswith("TreeEnsemble"):
+            inputs = self._rounded(inputs if isinstance(inputs, str) else inputs[0])
         if self._missing_left and "nodes_treeids" in attributes:
-            places = zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True)
-            attributes["nodes_missing_value_tracks_true"] = [self._missing_left[tree][node] for tree, node in places]
+            places = list(zip(attributes["nodes_treeids"], attributes["nodes_nodeids"], strict=True))
+            left = self._missing_left
+            if not any(tree for tree, _ in places):  # of several targets, each tree is written by itself, in order
+                left, self._alone = left[self._alone :], self._alone + 1
+            attributes["nodes_missing_value_tracks_true"] = [left[tree][node] for tree, node in places]
         for key, value in attributes.items():
             if key in _DOUBLES and self._double:
                 plain[f"{key}_as_tensor"] = _double_tensor(f"{key}_as_tensor", value)
@@ -333,7 +347,19 @@ class _PlainNumbers:
                 plain[key] = [_plain_number(item) for item in value]
             else:
                 plain.setdefault(key, value)
-        self._container.add_node(*args, **plain)
+        self._container.add_node(op_type, inputs, *args, **plain)
+
+    def _rounded(self, matrix: str) -> str:
+        """Round to float32, as scikit-learn's trees do before they compare."""
+        from onnx import TensorProto
+
+        for kind in (TensorProto.FLOAT, TensorProto.DOUBLE):
+            name = self._scope.get_unique_variable_name("rounded")
+            self._container.add_node(
+                "Cast", [matrix], [name], to=kind, name=self._scope.get_unique_operator_name("Cast")
+            )
+            matrix = name
+        return matrix
 
 
 def _plain_number(item: Any) -> Any:
@@ -360,9 +386,10 @@ def _choose_outputs(model: Any, estimator: Any, outputs: Sequence[InputSpec]) ->
             fitting = [list(have)[i]]
         if not fitting:
             raise ConversionError(
-                f"{type(estimator).__name__} has no output {spec.name!r} in ONNX; it gives {', '.join(have)}"
+                f"{type(estimator).__name__} has no output {spec.name!r} in ONNX; it gives {', '.join(have)}. Leave it "
+                "out of signature.outputs, or serve the model with --backend bentoml or torchserve"
             )
-        if have[fitting[0]] in chosen:
+        if have[fitting[0]] in chosen and spec.name in ("decision", "probabilities"):
             raise ConversionError(
                 f"{spec.name!r} and {outputs[chosen.index(have[fitting[0]])].name!r} are one output of "
                 f"{type(estimator).__name__} in ONNX, which holds one or the other; leave one of them out of "
@@ -372,7 +399,24 @@ def _choose_outputs(model: Any, estimator: Any, outputs: Sequence[InputSpec]) ->
     del model.graph.output[:]
     for i, (value, spec) in enumerate(zip(chosen, outputs, strict=True)):
         name = _shaped(model, value, spec, i)
+        if spec.name == "score" and value.name == "scores":
+            name = _from_offset(model, name, float(np.ravel(_last(estimator).offset_)[0]), spec, i)
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, _elem_type(spec), list(spec.shape)))
+
+
+def _from_offset(model: Any, decision: str, offset: float, spec: InputSpec, number: int) -> str:
+    """Add what makes an outlier detector's score of its decision."""
+    import onnx
+
+    name = f"offset_{number}"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(offset, spec.dtype), name))
+    model.graph.node.append(onnx.helper.make_node("Add", [decision, name], [f"score_{number}"]))
+    return f"score_{number}"
+
+
+def _last(estimator: Any) -> Any:
+    """Return a pipeline's last step, or the estimator itself."""
+    return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
 
 
 def _elem_type(spec: InputSpec) -> int:

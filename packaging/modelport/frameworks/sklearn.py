@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from modelport.errors import MissingTool, SpecError
 from modelport.frameworks.probing import DTYPE, NAME, SHAPE, Probe, ProbedTensor, Tensors
 
 _FREE_DTYPE = frozenset({DTYPE})
+_ROWS = 2  # not one: SparsePCA gives a single row without its axis
 
 
 def probe_sklearn(path: Path, kind: str, *, trust: bool) -> Probe:
@@ -30,19 +32,21 @@ def probe_sklearn(path: Path, kind: str, *, trust: bool) -> Probe:
         from modelport_runtime.engines.sklearn import METHODS, default_outputs, load_estimator
 
         estimator = load_estimator(kind, path, trust=trust)
-        outputs = tuple(_output(name, estimator) for name in default_outputs(estimator))
+        able = {name: method for name, method in METHODS.items() if _can(estimator, method)}
+        told = {method: _ask(estimator, method) for method in dict.fromkeys(able.values())}
+        choosable = {name: _output(name, estimator, told[method]) for name, method in able.items()}
+        outputs = tuple(choosable[name] for name in default_outputs(estimator))
     except ImportError as error:
         raise MissingTool(f"loading {path.name} needs {error.name}; pip install 'modelport[sklearn]'") from error
     except ValueError as error:
         raise SpecError(f"model.source: {error}") from error
-    able = tuple(_output(name, estimator) for name, method in METHODS.items() if hasattr(estimator, method))
     names = getattr(estimator, "feature_names_in_", None)
     columns = () if names is None else tuple(map(str, names))
     notes = (f"fitted on the columns {', '.join(columns)}",) if columns else ()
     return Probe(
         inputs=_inputs(estimator),
         outputs=outputs,
-        choosable=able,
+        choosable=tuple(choosable.values()),
         columns=columns,
         packages=_packages(estimator),
         notes=notes,
@@ -90,13 +94,47 @@ def _inputs(estimator: Any) -> Tensors:
     return (ProbedTensor(name="features", dtype="float64", shape=(None, width), free=free),)
 
 
-def _output(name: str, estimator: Any) -> ProbedTensor:
+def _can(estimator: Any, method: str) -> bool:
+    """Tell whether an estimator has a method that gives one array: of several targets, probabilities are a list."""
+    several = isinstance(getattr(estimator, "classes_", None), list)
+    return hasattr(estimator, method) and not (several and method == "predict_proba")
+
+
+def _ask(estimator: Any, method: str) -> Any:
+    """Answer rows of ones, to see the dtype and the shape; None where the estimator takes no such rows."""
+    from modelport_runtime.engines.sklearn import as_table
+
+    width = getattr(estimator, "n_features_in_", None)
+    if width is None:
+        return None
+    names = getattr(estimator, "feature_names_in_", None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            rows = as_table(np.ones((_ROWS, width)), None if names is None else tuple(map(str, names)))
+            answer = getattr(estimator, method)(rows)
+    except Exception:  # noqa: BLE001 - text columns, say; what made-up rows do not tell is guessed, and the spec may
+        return None  # say otherwise
+    array = answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)
+    return array if array.ndim and len(array) == _ROWS else None
+
+
+def _output(name: str, estimator: Any, told: Any) -> ProbedTensor:
+    """Describe an output: as an answer shows it, or, where there is none, as its name and the estimator suggest."""
+    if told is None:
+        return _guess(name, estimator)
+    dtype = "string" if told.dtype.kind in "OUS" else str(told.dtype)
+    return ProbedTensor(name=name, dtype=dtype, shape=(None, *told.shape[1:]), free=_FREE_DTYPE)
+
+
+def _guess(name: str, estimator: Any) -> ProbedTensor:
     count = _class_count(estimator)
+    free = frozenset({DTYPE, SHAPE})
     shape: tuple[int | None, ...] = (None, None)
     if name == "label":
         classes = getattr(estimator, "classes_", None)
         shape = (None, len(classes)) if isinstance(classes, list) else (None,)
-        return ProbedTensor(name=name, dtype=_label_dtype(estimator), shape=shape, free=_FREE_DTYPE)
+        return ProbedTensor(name=name, dtype=_label_dtype(estimator), shape=shape, free=free)
     if name == "probabilities":
         shape = (None, count)
     elif name == "score" or (name == "decision" and count in (None, 2)):
@@ -105,7 +143,7 @@ def _output(name: str, estimator: Any) -> ProbedTensor:
         shape = (None, _width(estimator))
     elif name == "prediction":
         shape = (None, _targets(estimator)) if _targets(estimator) > 1 else (None,)
-    return ProbedTensor(name=name, dtype="float64", shape=shape, free=_FREE_DTYPE)
+    return ProbedTensor(name=name, dtype="float64", shape=shape, free=free)
 
 
 def _width(estimator: Any) -> int | None:

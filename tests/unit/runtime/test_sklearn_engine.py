@@ -18,7 +18,7 @@ from modelport_runtime.signature import Signature, TensorSpec
 pytest.importorskip("sklearn")
 pytest.importorskip("skops")
 
-from sklearn import cluster, ensemble, linear_model, preprocessing, svm  # the same
+from sklearn import cluster, ensemble, linear_model, pipeline, preprocessing, svm  # the same
 from skops import io as skops_io  # skipped where it is missing
 
 X = np.random.default_rng(0).random((40, 3))
@@ -119,3 +119,40 @@ def test_pickles_and_broken_files(tmp_path: Path) -> None:
         (tmp_path / "broken").write_bytes(b"\x80\x05broken")
         with pytest.raises(ModelError, match=f"broken cannot be loaded as {kind}"):
             load_estimator(kind, tmp_path / "broken", trust=True)
+
+
+def test_a_single_row_keeps_its_axis(tmp_path: Path) -> None:
+    from sklearn.decomposition import SparsePCA
+
+    fitted = SparsePCA(2, random_state=0).fit(X)
+    runtime = load(tmp_path, fitted, {"transformed": WIDE}, trust=True)
+    assert fitted.transform(X[:1]).shape == (2,)  # scikit-learn's own slip
+    answer = runtime.predict({"features": X[:1]})["transformed"]
+    np.testing.assert_allclose(answer, fitted.transform(X[:2])[:1])
+
+
+def test_what_only_scores_gives_scores(tmp_path: Path) -> None:
+    from sklearn.neighbors import KernelDensity
+
+    fitted = KernelDensity().fit(X)
+    runtime = load(tmp_path, fitted, {"score": ("float64", (None,))}, trust=True)
+    np.testing.assert_allclose(runtime.predict({"features": X[:4]})["score"], fitted.score_samples(X[:4]))
+
+
+def test_another_version_of_scikit_learn_is_told_in_one_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    from sklearn import __version__ as here
+
+    from modelport_runtime.engines.sklearn import load_estimator
+
+    pipe = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LinearRegression()).fit(X, Y)
+    data = pickle.dumps(pipe)
+    old = "1.0.0"[: len(here)].ljust(len(here), "0")  # as long, since pickles count their letters
+    (tmp_path / "old.pkl").write_bytes(data.replace(here.encode(), old.encode()))
+    for _ in range(2):
+        load_estimator("pickle", tmp_path / "old.pkl", trust=True)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"old.pkl was fitted with scikit-learn {old}, and {here} is installed here")
+    assert f"scikit-learn=={old}" in said
+    assert not recwarn.list
