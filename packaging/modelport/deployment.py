@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from modelport.client.base import Client
 
 Object = dict[str, Any]
+Tensors = Mapping[str, Any]  # arrays by name
 
 HOST = "127.0.0.1"
 ANSWER_S = 30.0
 CONNECT_S = 2.0
 POLL_S = 0.5
+BESIDE = re.compile(r"canary(-\d+)?|blue-green")  # overlays under which the version before goes on answering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,7 @@ class Service:
         artifact: What was built.
         plan: The service in its container.
         files: What the target made of it.
+        shared: Whether another version may answer at the same URLs, so that an answer says little about this one.
     """
 
     model: Model
@@ -83,6 +87,7 @@ class Service:
     artifact: Artifact
     plan: ServicePlan
     files: tuple[PlannedFile, ...]
+    shared: bool = False
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -106,7 +111,7 @@ def open_rollout(wish: Wish) -> Iterator[tuple[Service, Rollout]]:
 
 
 def ask_sample(service: Service, urls: Mapping[str, str], *, wait_s: float = ANSWER_S) -> str:
-    """Send the first sample over every protocol; say what was done.
+    """Send the first sample over every protocol, compare with what it should give where the samples say; tell.
 
     Args:
         service: What runs.
@@ -114,23 +119,27 @@ def ask_sample(service: Service, urls: Mapping[str, str], *, wait_s: float = ANS
         wait_s: How long what stands before the ready service may take to lead to it, in seconds.
 
     Raises:
-        ModelportError: No answer came.
+        ModelportError: No answer came, or another than expected.
     """
     if not urls:
         return (
             "rolled out; no sample was sent, since the service cannot be reached from here. Try it with "
             "kubectl port-forward and modelport predict"
         )
-    request = _first_sample(service.model)
+    sample = _first_sample(service.model)
     for url in urls.values():
         with closing(service.backend.client(url)) as client:
             _wait_for(client, url, wait_s)
-            if request is not None:
-                client.predict(request)
+            if sample is not None:
+                inputs, expected = sample
+                answer = client.predict(inputs)
+                if not service.shared:
+                    _check_answer(service.model, answer, expected, url)
     over = " and ".join(urls)
-    if request is None:
+    if sample is None:
         return f"it says that it is ready, over {over}; the spec has no samples that could be sent"
-    return f"a sample was answered over {over}"
+    as_expected = " as expected" if sample[1] and not service.shared else ""
+    return f"a sample was answered{as_expected} over {over}"
 
 
 def _open_cluster(wish: Wish, ending: ExitStack) -> tuple[Service, Rollout]:
@@ -145,6 +154,7 @@ def _open_cluster(wish: Wish, ending: ExitStack) -> tuple[Service, Rollout]:
     cluster.check_namespace(namespace)
     service = _plan_service(wish, model, namespace)
     objects = resolve_objects(_contents(service.files), wish.overlay)
+    service = replace(service, shared=bool(BESIDE.fullmatch(wish.overlay or "")))
     for each in objects:
         if each["kind"] == "Deployment" and each["spec"].get("replicas") == 0:
             print_warning(
@@ -163,7 +173,7 @@ def _open_pod(wish: Wish, ending: ExitStack) -> tuple[Service, Rollout]:
     from modelport.run.engine import find_engine
     from modelport.run.overlay import resolve_objects
     from modelport.run.pod_manifest import plan_pod
-    from modelport.run.pods import PodRollout
+    from modelport.run.pods import VERSION_LABEL, PodRollout
 
     engine = find_engine("podman")
     service = _plan_service(wish, resolve(require_spec(wish.spec)), None)
@@ -181,6 +191,7 @@ def _open_pod(wish: Wish, ending: ExitStack) -> tuple[Service, Rollout]:
         answers=partial(_all_ready, _clients(service, urls, ending)),
         image_hint=_image_hint(wish, service),
         artifact=service.artifact.sha256,
+        version="" if VERSION_LABEL in service.model.spec.image.labels else service.model.spec.version,
     )
 
 
@@ -307,9 +318,29 @@ def _wait_for(client: Client, url: str, wait_s: float) -> None:
         time.sleep(POLL_S)
 
 
-def _first_sample(model: Model) -> dict[str, Any] | None:
+def _first_sample(model: Model) -> tuple[Tensors, Tensors] | None:
+    """Give the inputs of the first sample, and the outputs that it should give, as far as the samples have them."""
     from modelport.samples import load_samples
 
     if model.samples is None:
         return None
-    return dict(load_samples(model.samples.path, model.served).request(0, 1))
+    samples = load_samples(model.samples.path, model.served)
+    return samples.request(0, 1), {
+        name: value[:1] if samples.rows else value for name, value in samples.expected.items()
+    }
+
+
+def _check_answer(model: Model, answer: Tensors, expected: Tensors, url: str) -> None:
+    """Compare as `modelport verify` does: an image of another model answers, too."""
+    from modelport.verify.compare import compare
+
+    given = {name: answer[name] for name in expected if name in answer}
+    tolerance = model.spec.verify
+    faults = compare(given, expected, atol=tolerance.atol, rtol=tolerance.rtol).faults
+    lacking = [tensor.name for tensor in model.served.outputs if tensor.name not in {*answer, *expected}]
+    faults = (*faults, *(f"{name}: missing in the answer" for name in lacking))
+    if faults:
+        raise ServerFailed(
+            f"{url}: answers the first sample otherwise than expected: {'; '.join(faults)}. Is the image one of this "
+            "model? `modelport verify --url` compares all samples"
+        )

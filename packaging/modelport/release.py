@@ -11,6 +11,7 @@ from modelport.artifact import Artifact
 from modelport.backend import Backend, Containerized
 from modelport.errors import SpecError
 from modelport.image import check_reference, reference_for
+from modelport.plan import ServicePlan
 from modelport.spec.schema import DNS_NAME, PATTERN_WORDS, DeploySection, ModelSpec
 from modelport.target import Release
 
@@ -103,7 +104,19 @@ def plan_release(
         for backend, artifact in artifacts
         if isinstance(backend, Containerized)
     )
+    for service in services:
+        _check_weights(spec, service)
     return Release(spec=spec, spec_path=str(spec_path), services=services)
+
+
+def _check_weights(spec: ModelSpec, service: ServicePlan) -> None:
+    """Refuse an image without a tag where that of the weights, which is found by it, is needed, too."""
+    plain, at, _ = service.image.partition("@")
+    if spec.deploy is not None and spec.deploy.weights != "image" and at and ":" not in plain.rpartition("/")[2]:
+        raise SpecError(
+            f"--image {service.image}: has no tag, and deploy.weights: {spec.deploy.weights} needs the image of the "
+            f"weights beside it, whose name is NAME:TAG-weights; give both, as {plain}:TAG{at}sha256:…"
+        )
 
 
 def _check(reference: str, where: str) -> None:

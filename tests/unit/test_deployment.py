@@ -11,6 +11,7 @@ from modelport.client.base import ServerError
 from modelport.deployment import Service, Wish, ask_sample, host_ports, local_urls
 from modelport.errors import ServerFailed, SpecError
 from modelport.plan import Metrics, Port, Readiness, ServicePlan
+from modelport.spec.schema import VerifySection
 from modelport_runtime.signature import Signature, TensorSpec
 
 PLAN = ServicePlan(
@@ -43,7 +44,7 @@ class ToyClient:
         self.backend.asked[self.url] = inputs
         if self.backend.fault is not None:
             raise self.backend.fault
-        return inputs
+        return self.backend.answer or inputs
 
     def close(self):
         self.backend.closed.append(self.url)
@@ -55,6 +56,7 @@ class ToyBackend:
 
     def __init__(self, fault=None):
         self.fault = fault
+        self.answer = None
         self.asked = {}
         self.closed = []
 
@@ -66,7 +68,8 @@ class ToyBackend:
 def service(tmp_path):
     np.savez(tmp_path / "samples.npz", x=np.arange(6, dtype=np.float32).reshape(3, 2))
     served = Signature(inputs=(TensorSpec.from_json({"name": "x", "dtype": "float32", "shape": [-1, 2]}),), outputs=())
-    model = SimpleNamespace(samples=SimpleNamespace(path=tmp_path / "samples.npz"), served=served)
+    spec = SimpleNamespace(verify=VerifySection())
+    model = SimpleNamespace(samples=SimpleNamespace(path=tmp_path / "samples.npz"), served=served, spec=spec)
     return Service(model=model, backend=ToyBackend(), artifact=None, plan=PLAN, files=())
 
 
@@ -103,6 +106,48 @@ def test_the_first_sample_goes_over_every_protocol(service):
         url: [[0.0, 1.0]] for url in PLAN.endpoints.values()
     }
     assert backend.closed == list(PLAN.endpoints.values())
+
+
+@pytest.fixture
+def expecting(service):
+    """A service of a model whose samples say what comes of them."""
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.savez(service.model.samples.path, x=x, y=x[:, 0] * 2)
+    service.model.served = replace(
+        service.model.served, outputs=(TensorSpec.from_json({"name": "y", "dtype": "float32", "shape": [-1]}),)
+    )
+    return service
+
+
+def test_an_answer_is_compared_with_what_the_samples_expect(expecting):
+    expecting.backend.answer = {"y": np.array([0.0], np.float32)}
+    assert ask_sample(expecting, PLAN.endpoints) == "a sample was answered as expected over rest and grpc"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"y": np.array([0.5], np.float32)}, r"y\[0\]: 0\.5, should be 0\.0"),
+        ({"y": np.array([np.nan], np.float32)}, r"y\[0\]: nan"),
+        ({"z": np.array([0.0], np.float32)}, "y: missing in the answer"),
+    ],
+)
+def test_another_answer_than_expected_is_a_failure(expecting, answer, said):
+    expecting.backend.answer = answer
+    with pytest.raises(ServerFailed, match=rf"8080/predictions/digits: answers the first sample otherwise.*{said}"):
+        ask_sample(expecting, PLAN.endpoints)
+
+
+def test_an_output_that_is_declared_must_come(expecting):
+    np.savez(expecting.model.samples.path, x=np.zeros((1, 2), np.float32))
+    with pytest.raises(ServerFailed, match="y: missing in the answer"):
+        ask_sample(expecting, PLAN.endpoints)
+
+
+def test_where_another_version_may_answer_nothing_is_compared(expecting):
+    expecting.backend.answer = {"y": np.array([0.5], np.float32)}
+    said = ask_sample(replace(expecting, shared=True), PLAN.endpoints)
+    assert said == "a sample was answered over rest and grpc"
 
 
 def test_without_samples_readiness_is_asked(service):

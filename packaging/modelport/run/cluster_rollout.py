@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +94,10 @@ class ClusterRollout:
             found.append(Change(name=describe(wanted), before=before and without_noise(before), after=shown))
         return tuple(found)
 
+    def turn(self) -> AbstractContextManager[None]:
+        """Keep nobody away: other machines deploy to the cluster, too, and `wait_ready` finds out when one does."""
+        return nullcontext()
+
     def apply(self, note: Note) -> None:
         """Try everything first, as a dry run, so that a refusal comes before the first change; then apply."""
         self.cluster.check_namespace(self.namespace)
@@ -119,7 +124,12 @@ class ClusterRollout:
         deadline = time.monotonic() + timeout_s
         for step in self._steps:
             if step.after["kind"] == "Deployment":
-                self._wait_for(step.after, deadline, timeout_s, note)
+                now = self._wait_for(step.after, deadline, timeout_s, note)
+                if _is_overtaken(step, now):
+                    raise ServerFailed(
+                        f"{describe(now)}: somebody else changed its pods while it was rolled out (another "
+                        "deployment?), and theirs run now; see what runs, and deploy again"
+                    )
 
     def endpoints(self) -> Mapping[str, str]:
         """URLs that lead to the service from this machine."""
@@ -127,6 +137,9 @@ class ClusterRollout:
 
     def roll_back(self, note: Note) -> None:
         """Put back what was changed, delete what was not there before; the last one first."""
+        if overtaken := self._find_overtaken():
+            self.journal.stuck.append(f"anything: {overtaken} has somebody else's pods by now, and would lose them")
+            return
         steps = [step for step in self._steps if step.verb != "unchanged"]
         for step in reversed(steps):
             name = describe(step.after)
@@ -154,7 +167,19 @@ class ClusterRollout:
             placed.append({**each, "metadata": metadata})
         return placed
 
-    def _wait_for(self, deployment: Object, deadline: float, timeout_s: float, note: Note) -> None:
+    def _find_overtaken(self) -> str:
+        """Name a Deployment that somebody else changed after us; empty where there is none, or nobody can tell."""
+        for step in self._steps:
+            if step.after["kind"] == "Deployment":
+                try:
+                    now = self.cluster.read(step.after)
+                except ModelportError:
+                    continue
+                if now is not None and _is_overtaken(step, now):
+                    return describe(now)
+        return ""
+
+    def _wait_for(self, deployment: Object, deadline: float, timeout_s: float, note: Note) -> Object:
         told = ""
         while True:
             try:
@@ -167,7 +192,7 @@ class ClusterRollout:
                 now, ready, state, reason = deployment, False, str(error), ""
             if ready:
                 note(f"{describe(deployment)}: {state}")
-                return
+                return now
             if reason or time.monotonic() > deadline:
                 why = reason or f"not ready after {timeout_s:.0f} s: {state}"
                 raise ServerFailed(f"{describe(deployment)}: {why}{self._diagnosis(now)}")
@@ -222,6 +247,15 @@ def without_noise(live: Object) -> Object:
     metadata = {key: value for key, value in live["metadata"].items() if key not in SERVERS_OWN}
     notes = {key: value for key, value in metadata.pop("annotations", {}).items() if key not in NOISE}
     return {**kept, "metadata": {**metadata, **({"annotations": notes} if notes else {})}}
+
+
+def _is_overtaken(step: _Step, now: Object) -> bool:
+    """Tell whether the pods are others than those that the API server confirmed to us.
+
+    A restart that was asked for is an annotation, a number of replicas stands beside the pods: neither counts.
+    """
+    confirmed = "uid" in step.after["metadata"]
+    return confirmed and bool(now["spec"]["template"]["spec"] != step.after["spec"]["template"]["spec"])
 
 
 def _version(live: Object) -> str:

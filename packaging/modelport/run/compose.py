@@ -1,7 +1,8 @@
 """A release on its way into Docker Compose on this machine.
 
 What runs needs its files for as long as it runs, and going back needs those of the version before: every deployment has
-a folder of its own, called after its content. Containers bear the path of the file that they were made from.
+a folder of its own, called after its content. Containers bear the path of the file that they were made from. Until the
+new one answers, its folder says what ran before: a deployment that is killed can still be taken back by the next.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +27,14 @@ from modelport.run.difference import Change
 from modelport.run.ports import check_ports
 from modelport.run.rollout import Journal, Note
 from modelport.run.tool import last_lines, run_tool
+from modelport.run.turn import only_one
 
 Object = dict[str, Any]
 
 FILE = "compose.yaml"
 HOST = "127.0.0.1"
 FOLDER = ".deployed"  # no version of a model begins with a dot
+BEFORE = "before.json"
 ASK_S = 60.0
 PULL_S = 1800.0
 LOG_LINES = "15"
@@ -71,7 +75,7 @@ class _Earlier:
 
     file: Path | None
     image: str
-    host_ports: tuple[int, ...]
+    host_ports: tuple[int, ...] = ()
 
 
 def plan_project(files: Sequence[PlannedFile], host_ports: Mapping[int, int], output: Path) -> Project:
@@ -92,7 +96,8 @@ def plan_project(files: Sequence[PlannedFile], host_ports: Mapping[int, int], ou
         f"{HOST}:{host_ports[target]}:{target}" if target in host_ports else text
         for text, target in zip(published, targets, strict=True)
     ]
-    data = yaml.safe_dump(content, sort_keys=False).encode()
+    # JSON is YAML that every reader takes alike; Compose takes 1e3 and 0o7, as PyYAML writes them, for numbers.
+    data = json.dumps(content, indent=2).encode()
     placed = [file for file in files if file.path != FILE]
     placed.append(PlannedFile(path=FILE, content=Generated(data=data, origin="the spec")))
     digest = hashlib.sha256("".join(f"{file.path}\0{_text(file)}\0" for file in placed).encode()).hexdigest()[:10]
@@ -166,14 +171,19 @@ class ComposeRollout:
         names = dict.fromkeys([*before, *after])
         return tuple(Change(name=name, before=before.get(name), after=after.get(name)) for name in names)
 
+    def turn(self) -> AbstractContextManager[None]:
+        """Keep other deployments to the project away: Compose makes and removes its network with its services."""
+        return only_one(self.place)
+
     def apply(self, note: Note) -> None:
         """Have the images and the ports, then let Compose make the container anew."""
-        self._earlier = self._find_earlier()
-        held = self._earlier.host_ports if self._earlier else ()
+        runs = self._find_earlier()
+        held = runs.host_ports if runs else ()
         check_ports((number for number in self.project.host_ports if number not in held), HOST)
         self._new_folder = not self.project.folder.exists()
         # Written anew where they stand, too: somebody may have changed them.
         self.project.folder.mkdir(parents=True, exist_ok=True)
+        self._earlier = self._note_earlier(runs)
         write_files(self.project.files, self.project.folder)
         set_modes(self.project.folder)  # the server reads them as another user
         try:
@@ -232,7 +242,8 @@ class ComposeRollout:
             self._forget_folder()
 
     def finish(self) -> None:
-        """Remove the folders of earlier deployments of this service."""
+        """Remove the folders of earlier deployments of this service, and the way back to them."""
+        (self.project.folder / BEFORE).unlink(missing_ok=True)
         for folder in self.project.folder.parent.glob(f"{self.project.service}-*"):
             if folder != self.project.folder and re.fullmatch("[0-9a-f]{10}", folder.name.rpartition("-")[2]):
                 shutil.rmtree(folder)
@@ -252,6 +263,18 @@ class ComposeRollout:
     def _forget_folder(self) -> None:
         if self._new_folder and (self._earlier is None or self._earlier.file != self.project.folder / FILE):
             shutil.rmtree(self.project.folder, ignore_errors=True)
+
+    def _note_earlier(self, runs: _Earlier | None) -> _Earlier | None:
+        """Give what to go back to, and put it down for the next deployment, in case this one is killed.
+
+        Where the very file that is wanted runs already, from a deployment that did not end, that one has put it down.
+        """
+        note = self.project.folder / BEFORE
+        if runs is not None and runs.file == self.project.folder / FILE:
+            return _read_note(note) if note.is_file() else runs
+        known = None if runs is None else {"file": runs.file and str(runs.file), "image": runs.image}
+        note.write_text(json.dumps(known), encoding="utf-8")
+        return runs
 
     def _find_earlier(self) -> _Earlier | None:
         text = self._compose(
@@ -298,6 +321,14 @@ def _run(command: tuple[str, ...], what: str, timeout_s: float, note: Callable[[
         if "Cannot connect to the Docker daemon" in text or "docker daemon is not running" in text:
             text += "\nStart Docker, point $DOCKER_HOST to an engine that runs, or use --target podman"
         raise ServerFailed(text) from error
+
+
+def _read_note(path: Path) -> _Earlier | None:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return known and _Earlier(file=known["file"] and Path(known["file"]), image=known["image"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServerFailed(f"{path}: says no more what ran before ({error}); remove it, and deploy again") from error
 
 
 def _text(file: PlannedFile) -> str:

@@ -82,8 +82,6 @@ class PodManifest:
 
     def text(self) -> str:
         """Give what is played, with names that no other pod has, and labels by which the pod is found again."""
-        import yaml
-
         documents = copy.deepcopy(self.documents)
         for each in documents:
             each["metadata"]["name"] = f"{each['metadata']['name']}-{self.digest}"
@@ -103,8 +101,8 @@ class PodManifest:
                 mount["name"] = f"{self.unique}-{mount['name']}"
             for source in container.get("envFrom", ()):
                 source["configMapRef"]["name"] += f"-{self.digest}"
-        text: str = yaml.safe_dump_all(documents, sort_keys=False)
-        return text
+        # JSON is YAML that every reader takes alike; podman takes 1e3 and 0o7, as PyYAML writes them, for numbers.
+        return "---\n".join(f"{json.dumps(each, indent=2)}\n" for each in documents)
 
 
 def plan_pod(objects: Sequence[Object], host_ports: Mapping[int, int]) -> PodManifest:

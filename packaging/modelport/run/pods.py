@@ -1,7 +1,8 @@
 """A release on its way into a pod of this machine's podman.
 
-The pod of the version before is stopped, not removed, until the new one answers: both want the same ports, and going
-back is then no more than starting it again.
+The new pod is made before the one that runs is stopped, and that one is not removed until the new one answers: both
+want the same ports, and going back is then no more than starting it again. So whenever a deployment is killed, two pods
+are there, and the older one is what ran before.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,16 @@ from modelport.run.pod_manifest import DIGEST, HOST, MANIFEST, NAME, PodManifest
 from modelport.run.ports import check_ports
 from modelport.run.rollout import Journal, Note
 from modelport.run.tool import last_lines
+from modelport.run.turn import only_one
 
 PULL_S = 1800.0
 PLAY_S = 300.0
 CRASHES = 3
+REMOVE_S = "1"  # nobody calls a pod that is removed, and the one before it waits for its ports
 ASK_S = 120.0  # a build that stores a large layer makes the others wait
 LOG_LINES = "200"
 ARTIFACT = "io.modelport.artifact.sha256"  # a label of images
+VERSION_LABEL = "org.opencontainers.image.version"
 UNKNOWN_IMAGE = "image not known"  # podman's words
 
 
@@ -40,12 +45,14 @@ class Pod:
         name: Its name.
         digest: That of its manifest.
         runs: Whether it runs.
+        created: When it was made, as text that sorts by time.
         documents: The Kubernetes objects that it was made from.
     """
 
     name: str
     digest: str
     runs: bool
+    created: str
     documents: tuple[dict[str, Any], ...]
 
     @property
@@ -74,6 +81,7 @@ class PodRollout:
         answers: Whether the new service answers.
         image_hint: What to do where an image is not to be had.
         artifact: Digest of the artifact that the image is to hold; empty where it does not matter.
+        version: Version of the model that the image is to hold; empty where it does not matter.
     """
 
     engine: Engine
@@ -84,6 +92,7 @@ class PodRollout:
     answers: Callable[[], bool]
     image_hint: str
     artifact: str = ""
+    version: str = ""
     poll_s: float = 0.5
     journal: Journal = field(default_factory=Journal)
     _started: bool = False
@@ -103,30 +112,51 @@ class PodRollout:
         names = dict.fromkeys([*before, *after])
         return tuple(Change(name=name, before=before.get(name), after=after.get(name)) for name in names)
 
+    def turn(self) -> AbstractContextManager[None]:
+        """Keep other deployments of this service away."""
+        return only_one(f"{self.manifest.name} in {self.place}")
+
     def apply(self, note: Note) -> None:
-        """Have the images, stop the earlier pod, start the new one; nothing where this very pod runs already."""
+        """Have the images, make the new pod, stop the earlier one, start the new one; nothing where it runs already."""
         self._have_images(note)
         self._compare_artifacts(note)
         self.manifest = self.manifest.with_image_ids(self._image_ids())
-        pods = self._pods()
-        if any(pod.runs and pod.digest == self.manifest.digest for pod in pods):
-            note(f"pod {self.manifest.unique}: runs already")
+        pods = sorted(self._pods(), key=lambda pod: pod.created)
+        own = [pod for pod in pods if pod.digest == self.manifest.digest]
+        others = [pod for pod in pods if pod.digest != self.manifest.digest]
+        if any(pod.runs for pod in own):
+            self._go_on_with(own[0], others, note)
             return
-        earlier = [pod for pod in pods if pod.runs]
+        earlier = [pod for pod in others if pod.runs]
         held = {number for pod in earlier for number in pod.host_ports}
         check_ports((number for number in self.host_ports if number not in held), HOST)
-        for pod in pods:
-            if pod.digest == self.manifest.digest:  # left over from an attempt that failed
-                self._remove(pod)
+        for pod in own:  # left over from an attempt that failed
+            self._remove(pod)
+        if len(pods) > 1 and not earlier:  # what ran before was stopped by a deployment that was killed
+            self._stopped += others[:1]
+        self._start_new(earlier, note)
+
+    def _go_on_with(self, own: Pod, others: Sequence[Pod], note: Note) -> None:
+        """Take over the pod as wanted; where others stand by, nobody has seen yet that it answers."""
+        note(f"pod {self.manifest.unique}: runs already")
+        if others:
+            self._started = True
+            self._stopped += others[:1]
+            self.journal.applied.append(f"pod {own.name}: found running, from a deployment that did not end")
+
+    def _start_new(self, earlier: Sequence[Pod], note: Note) -> None:
+        self._started = True
+        self.journal.applied.append(f"pod {self.manifest.unique}: made")
+        self._make()
         for pod in earlier:
             self._stopped.append(pod)
             self.journal.applied.append(f"pod {pod.name}: stopped")
             note(self.journal.applied[-1])
             self._ask("pod", "stop", "--time", f"{self.service.grace_s:.0f}", pod.name)
-        self._started = True
         self.journal.applied.append(f"pod {self.manifest.unique}: started")
         note(f"pod {self.manifest.unique}: starting")
-        self._play()
+        for pod in self._own():
+            self._ask("pod", "start", pod.name)
 
     def wait_ready(self, timeout_s: float, note: Note) -> None:
         """Wait until the service answers."""
@@ -179,6 +209,7 @@ class PodRollout:
                 name=each["Name"],
                 digest=each["Labels"].get(DIGEST, ""),
                 runs=each["Status"] in {"Running", "Degraded"},
+                created=each["Created"],
                 documents=tuple(json.loads(each["Labels"].get(MANIFEST, "[]"))),
             )
             for each in found or ()
@@ -207,35 +238,44 @@ class PodRollout:
                 raise ServerFailed(f"the image {image} is not here. {self.image_hint}\n{error}") from error
 
     def _compare_artifacts(self, note: Note) -> None:
-        """Say so where the image was made from something else than what the spec gives now."""
+        """Say so where the image was made from something else than what the spec gives now; refuse another version."""
         if not self.artifact:
             return
         image = self.service.image
         labels = json.loads(self._ask("image", "inspect", "--format", "{{json .Labels}}", image)) or {}
         made_from = labels.get(ARTIFACT, self.artifact)
+        version = labels.get(VERSION_LABEL, self.version)
+        if ARTIFACT in labels and self.version and version != self.version:
+            raise ServerFailed(
+                f"{image} holds version {version} of the model, and the spec is of {self.version}. {self.image_hint}"
+            )
         if made_from != self.artifact:
             note(
                 f"warning: {image} was made from another artifact ({made_from[:12]}) than the spec gives now "
                 f"({self.artifact[:12]}). {self.image_hint}"
             )
 
-    def _play(self) -> None:
+    def _own(self) -> list[Pod]:
+        return [pod for pod in self._pods() if pod.digest == self.manifest.digest]
+
+    def _make(self) -> None:
         with tempfile.TemporaryDirectory(prefix="modelport-pod-") as folder:
             file = Path(folder) / "pod.yaml"
             file.write_text(self.manifest.text(), encoding="utf-8")
             try:
-                self.engine.work(("play", "kube", str(file)), what="podman play kube", timeout_s=PLAY_S)
+                self.engine.work(
+                    ("play", "kube", "--start=false", str(file)), what="podman play kube", timeout_s=PLAY_S
+                )
             except BuildError as error:
                 raise ServerFailed(str(error)) from error
 
     def _remove_new(self) -> None:
-        for pod in self._pods():
-            if pod.digest == self.manifest.digest:
-                self._remove(pod)
+        for pod in self._own():
+            self._remove(pod)
 
     def _remove(self, pod: Pod) -> None:
         """Remove a pod and its volumes; podman itself leaves those that were made from a ConfigMap."""
-        self._ask("pod", "rm", "--force", pod.name)
+        self._ask("pod", "rm", "--force", "--time", REMOVE_S, pod.name)
         listed = self._ask("volume", "ls", "--format", "{{.Name}}").split()
         prefix = f"{self.manifest.name}-{pod.digest}-"
         ours = [name for name in listed if name.startswith(prefix) or name.endswith(f"-{pod.digest}")]
@@ -244,7 +284,7 @@ class PodRollout:
 
     def _check_alive(self) -> None:
         """Raise where the server ended several times, or said that it will never be ready."""
-        names = [pod.name for pod in self._pods() if pod.digest == self.manifest.digest]
+        names = [pod.name for pod in self._own()]
         if not names:
             raise ServerFailed(f"pod {self.manifest.unique}: somebody removed it while it was started")
         containers = self._ask("ps", "--all", "--filter", f"pod={names[0]}", "--format", "{{.ID}}").split()
@@ -261,7 +301,7 @@ class PodRollout:
 
     def _log(self) -> str:
         """Give what the containers of the new pod wrote last, to stdout and stderr alike."""
-        names = [pod.name for pod in self._pods() if pod.digest == self.manifest.digest]
+        names = [pod.name for pod in self._own()]
         try:
             return self.engine.work(
                 ("pod", "logs", "--tail", LOG_LINES, *names), what="podman pod logs", timeout_s=ASK_S

@@ -6,6 +6,7 @@ Every target does it in the same steps; `Rollout` is what one has to bring along
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +47,14 @@ class Rollout(Protocol):
 
     def changes(self) -> tuple[Change, ...]:
         """Compare what runs with what is wanted; touch nothing."""
+        ...
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Keep other deployments of the same service away for the length of a block, where that can be done.
+
+        Raises:
+            ServerFailed: One is under way.
+        """
         ...
 
     def apply(self, note: Note) -> None:
@@ -116,6 +125,13 @@ def run_rollout(
         ModelportError: It failed; the message has the reason, and what was rolled back.
         Interrupted: A signal came.
     """
+    with rollout.turn():
+        return _run(rollout, wait=wait, timeout_s=timeout_s, ask=ask, note=note)
+
+
+def _run(
+    rollout: Rollout, *, wait: bool, timeout_s: float, ask: Callable[[Mapping[str, str]], str], note: Note
+) -> Outcome:
     answered = ""
     try:
         rollout.apply(note)

@@ -135,6 +135,22 @@ def test_what_the_failed_release_added_to_an_object_goes_too(cluster):
     assert run([deployment("digits:1")]).applied == ("Deployment digits: unchanged",)
 
 
+def test_a_deployment_that_came_between_is_told_of_and_left_alone(cluster):
+    run([deployment("digits:1"), SERVICE])
+    ours = rollout([deployment("digits:2"), SERVICE])
+
+    def note(text):
+        if text == "Deployment digits: changed":
+            run([deployment("digits:3"), SERVICE])
+
+    with pytest.raises(ServerFailed) as caught:
+        run_rollout(ours, wait=True, timeout_s=5, ask=lambda urls: "yes", note=note)
+    message = str(caught.value)
+    assert "Deployment digits: somebody else changed its pods while it was rolled out" in message
+    assert "NOT rolled back:\n    anything: Deployment digits has somebody else's pods by now" in message
+    assert cluster.find("deployments", "digits")["spec"]["template"]["spec"]["containers"][0]["image"] == "digits:3"
+
+
 def test_what_others_set_meanwhile_stays(cluster):
     run([deployment("digits:1")])
     cluster.find("deployments", "digits")["spec"]["replicas"] = 4  # as an autoscaler does

@@ -1,5 +1,6 @@
 """What Compose is given, and how it is asked: a stand-in for its program records each call."""
 
+import copy
 import json
 import stat
 import sys
@@ -164,6 +165,70 @@ def test_a_failed_one_is_removed_and_the_earlier_made_again_from_its_image(compo
     assert pinned == {"services": {"digits-toy": {"image": image, "pull_policy": "never"}}}
     assert compose.calls()[-1][:4] == ["--file", str(file), "--file", str(first.project.folder / "image.yaml")]
     assert not second.project.folder.exists()
+
+
+class Killed(BaseException):
+    """Ends a deployment as SIGKILL does: nothing is tidied up."""
+
+
+def kill(rollout):
+    def note(text):
+        if "made from" in text:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_rollout(rollout, wait=True, timeout_s=5, ask=lambda urls: "yes", note=note)
+
+
+def test_one_that_was_killed_is_taken_back_by_the_next_attempt(compose):
+    first = compose.rollout(config="x = 1")
+    run(first)
+    file = first.project.folder / "compose.yaml"
+    image = "sha256:" + "2" * 64
+    compose.answer(ps=[0, container(file, image)])
+    kill(compose.rollout(config="x = 2"))
+    second = compose.rollout(config="x = 2")
+    compose.answer(ps=[0, container(second.project.folder / "compose.yaml")], up_wait=[1, "unhealthy"])
+    with pytest.raises(ServerFailed, match=f"service digits-toy: made again from {file}"):
+        run(second)
+    pinned = json.loads((first.project.folder / "image.yaml").read_text(encoding="utf-8"))
+    assert pinned["services"]["digits-toy"]["image"] == image
+    # It answers at last, and there is nothing to go back to any more.
+    compose.answer(ps=[0, container(second.project.folder / "compose.yaml")])
+    run(second)
+    assert not (second.project.folder / "before.json").exists()
+    assert not first.project.folder.exists()
+
+
+def test_a_first_one_that_was_killed_is_removed_by_the_next_attempt(compose):
+    kill(compose.rollout())
+    again = compose.rollout()
+    compose.answer(ps=[0, container(again.project.folder / "compose.yaml")], up_wait=[1, "unhealthy"])
+    with pytest.raises(ServerFailed, match="service digits-toy: removed"):
+        run(again)
+
+
+def test_a_note_that_cannot_be_read_changes_nothing(compose):
+    kill(compose.rollout())
+    again = compose.rollout()
+    again.project.folder.joinpath("before.json").write_text("{", encoding="utf-8")
+    compose.answer(ps=[0, container(again.project.folder / "compose.yaml")])
+    with pytest.raises(ServerFailed, match=r"before\.json: says no more what ran before"):
+        run(again)
+
+
+def test_two_at_once(compose):
+    first, second = compose.rollout(config="x = 1"), compose.rollout(config="x = 2")
+    with first.turn(), pytest.raises(ServerFailed, match=r"another deployment is under way \(process \d+\)"):
+        run(second)
+    run(second)
+
+
+def test_values_that_yaml_readers_take_for_numbers_stay_text(tmp_path):
+    content = copy.deepcopy(CONTENT)
+    content["services"]["digits-toy"]["labels"] = {"modelport.io/version": "1e3"}
+    written = plan_project(files(content), {}, tmp_path).files[-1]
+    assert b'"modelport.io/version": "1e3"' in written.content.data
 
 
 def test_a_first_one_that_fails_is_removed(compose):
