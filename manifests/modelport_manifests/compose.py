@@ -11,7 +11,7 @@ from modelport.plan import Generated, PlannedFile, ServicePlan
 from modelport.spec.schema import DeploySection, ModelSpec
 from modelport.target import Release
 
-from .names import object_name, project_name
+from .names import digest, object_name, project_name
 from .resources import MIB, check_resources, memory_limit, plan_scratch
 from .serving import (
     BYTES_NOTE,
@@ -77,8 +77,9 @@ def plan_project(release: Release) -> Object:
         check_resources(spec, service)
         name = object_name(spec, service.backend)
         if (spec.deploy or DeploySection()).weights == "init_container":
-            services[f"{name}-weights"] = _plan_fetch(service, f"{name}-weights")
-            volumes[f"{name}-weights"] = {}
+            volume = _weights_volume(service, name)
+            services[f"{name}-weights"] = _plan_fetch(service, volume)
+            volumes[volume] = {}
         services[name] = plan_service(spec, service, next(host_ports))
         for key, path in zip(_config_keys(name, service), _config_paths(service), strict=True):
             configs[key] = {"file": f"./{path}"}
@@ -164,7 +165,8 @@ def _cores(quantity: str) -> str:
 def _plan_weights(spec: ModelSpec, service: ServicePlan, name: str) -> Object:
     match (spec.deploy or DeploySection()).weights:
         case "init_container":
-            mount = {"type": "volume", "source": f"{name}-weights", "target": service.model_folder, "read_only": True}
+            volume = _weights_volume(service, name)
+            mount = {"type": "volume", "source": volume, "target": service.model_folder, "read_only": True}
             wait = {f"{name}-weights": {"condition": "service_completed_successfully"}}
             return {"volumes": [mount], "depends_on": wait}
         case "volume":
@@ -172,6 +174,11 @@ def _plan_weights(spec: ModelSpec, service: ServicePlan, name: str) -> Object:
             return {"volumes": [image]}
         case _:
             return {}
+
+
+def _weights_volume(service: ServicePlan, name: str) -> str:
+    """Name the volume after the image that fills it: a new version's files never mix with those of one that runs."""
+    return f"{name}-weights-{digest(service.weights_reference.encode())}"
 
 
 def _plan_fetch(service: ServicePlan, volume: str) -> Object:

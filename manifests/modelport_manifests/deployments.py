@@ -8,10 +8,12 @@ from modelport.errors import SpecError
 from modelport.spec.schema import BlueGreenSection, CanarySection, DeploySection, ModelSpec, StrategySection
 from modelport.target import Release
 from modelport_manifests.canary import ANALYSIS, canary_queries
+from modelport_manifests.kubernetes import canary_overlays
 from modelport_manifests.names import INSTANCE, TRACK, Track, object_name
 from modelport_manifests.pipeline import REFERENCE, Kept, Script, Stage, Tool
 
-LONGEST_KEEP_S = 5 * 3600  # a job on GitHub's machines ends after six hours
+LONGEST_JOB_MIN = 6 * 60  # on GitHub's machines
+LONGEST_KEEP_S = 5 * 3600  # so that there is an hour for the rest
 
 TRY_OUT = """\
 url="$(printenv "$URL_VARIABLE" || true)"
@@ -25,7 +27,7 @@ fi
 def plan_deployments(release: Release) -> tuple[Stage, ...]:
     """Lay out the stages in which the image gets to its callers.
 
-    With a canary, the first of its steps is taken and judged, and then all of the traffic.
+    With a canary, each of its steps is taken and judged, and then all of the traffic.
 
     Raises:
         SpecError: The strategy cannot be followed by a pipeline, or several backends share one host.
@@ -60,31 +62,32 @@ def _takeover(release: Release, strategy: StrategySection) -> tuple[Track, Stage
 
 
 def _canary(release: Release, canary: CanarySection) -> Stage:
-    judge = Script(name="Judge", text=ANALYSIS, reads=("PROMETHEUS_URL", "PROMETHEUS_TOKEN"))
+    shares = canary_overlays(release.spec)
+    steps = [script for overlay, share in shares.items() for script in _canary_step(overlay, share)]
     variables = _names(release)
     for service in release.services:
         for name, query in canary_queries(release.spec, service, canary).items():
             variables.setdefault(name, {})[service.backend] = query
     return Stage(
         name="canary",
-        title=f"Canary: {canary.steps[0]} % of the requests, judged by its metrics",
+        title=f"Canary: {', '.join(map(str, shares.values()))} % of the requests, judged by its metrics",
         needs=("staging",),
         tools=frozenset({Tool.MODELPORT, Tool.KUBECTL}),
-        scripts=(
-            _look(release.spec),
-            _deploy("canary"),
-            _try_out("canary"),
-            judge,
-            _withdraw(release.spec, "canary"),
-        ),
+        scripts=(_look(release.spec), *steps, _withdraw(release.spec, "canary")),
         takes=(REFERENCE,),
         keeps=(_answers("canary"),),
         report=_answers("canary"),
         variables=variables,
         environment="production",
         release=True,
-        minutes=60,
+        minutes=min(LONGEST_JOB_MIN, 30 + 30 * len(shares)),
     )
+
+
+def _canary_step(overlay: str, share: int) -> tuple[Script, ...]:
+    judge = Script(name="Judge", text=ANALYSIS, reads=("PROMETHEUS_URL", "PROMETHEUS_TOKEN"))
+    found = (_deploy(overlay), _try_out("canary"), judge)
+    return tuple(replace(script, name=f"{script.name} ({share} %)") for script in found)
 
 
 def _blue_green(release: Release, section: BlueGreenSection) -> Stage:

@@ -9,7 +9,7 @@ from modelport.plan import Generated, PlannedFile
 from modelport.target import Release
 from modelport_manifests import actions
 from modelport_manifests.actions import Action, note_versions
-from modelport_manifests.pipeline import Kept, Pipeline, Script, Stage, Tool
+from modelport_manifests.pipeline import INSTALL, Kept, Pipeline, Script, Stage, Tool
 from modelport_manifests.stages import plan_pipeline
 from modelport_manifests.writer import header_lines, render_yaml
 
@@ -23,14 +23,6 @@ FAILED = "${{ failure() || cancelled() }}"
 ANYWAY = "${{ !cancelled() }}"
 KUBECONFIG = "${{ runner.temp }}/kubeconfig"
 PERMISSIONS = {"id-token: write": "who cosign signs as", "packages: write": "to push the image"}
-
-INSTALL = """\
-if [ -f "$REQUIREMENTS" ]; then
-  python -m pip install --requirement "$REQUIREMENTS"
-else
-  python -m pip install "$MODELPORT"
-fi
-"""
 
 LEAD_TO_CLUSTER = """\
 : "${CONTENT:?is empty: set the secret KUBECONFIG of this environment}"
@@ -119,9 +111,7 @@ def _workflow(pipeline: Pipeline, path: str) -> Data:
         },
         "defaults": {"run": {"shell": "bash"}},
         "env": {
-            "SPEC": pipeline.spec,
-            "MODELPORT": pipeline.requirement,
-            "REQUIREMENTS": pipeline.requirements,
+            **pipeline.variables,
             "REPOSITORY": pipeline.repository or f"{OWN_REGISTRY}/${{{{ github.repository }}}}/{pipeline.image}",
         },
         "jobs": jobs,

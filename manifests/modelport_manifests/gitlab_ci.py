@@ -8,7 +8,7 @@ from typing import Any
 
 from modelport.plan import PlannedFile
 from modelport.target import Release
-from modelport_manifests.pipeline import Pipeline, Stage, Tool
+from modelport_manifests.pipeline import INSTALL, Pipeline, Stage, Tool
 from modelport_manifests.stages import plan_pipeline
 from modelport_manifests.writer import yaml_file
 
@@ -20,13 +20,6 @@ SYFT = "docker.io/anchore/syft:debug"
 GRYPE = "docker.io/anchore/grype:debug"
 ALPINE = "alpine:3.20"
 
-INSTALL = """\
-if [ -f "$REQUIREMENTS" ]; then
-  python -m pip install --requirement "$REQUIREMENTS"
-else
-  python -m pip install "$MODELPORT"
-fi
-"""
 INSTALL_ENGINE = """\
 apt-get update -qq
 apt-get install -qq --yes --no-install-recommends buildah
@@ -67,9 +60,7 @@ def _notes(pipeline: Pipeline, path: str) -> Iterator[str]:
 
 def _jobs(pipeline: Pipeline, path: str) -> Data:
     variables = {
-        "SPEC": pipeline.spec,
-        "MODELPORT": pipeline.requirement,
-        "REQUIREMENTS": pipeline.requirements,
+        **pipeline.variables,
         "REPOSITORY": pipeline.repository or f"$CI_REGISTRY_IMAGE/{pipeline.image}",
         "PIP_CACHE_DIR": "$CI_PROJECT_DIR/.cache/pip",
     }

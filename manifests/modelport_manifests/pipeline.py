@@ -25,6 +25,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import PurePosixPath
 
+INSTALL = """\
+if [ -f "$REQUIREMENTS" ]; then
+  python -m pip install --requirement "$REQUIREMENTS"
+else
+  python -m pip install "$MODELPORT"
+fi
+"""
+"""Shell commands that install modelport, for a stage that needs `Tool.MODELPORT`."""
+
 
 class Tool(Enum):
     """What a stage needs beside a shell; a renderer says where it comes from."""
@@ -171,6 +180,11 @@ class Pipeline:
     archive: str
     legs: tuple[Leg, ...]
     stages: tuple[Stage, ...]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that are the same in every CI system."""
+        return {"SPEC": self.spec, "MODELPORT": self.requirement, "REQUIREMENTS": self.requirements}
 
     @property
     def folder(self) -> str:

@@ -19,14 +19,24 @@ from modelport_manifests.check.kustomize import build_kustomization
 from modelport_manifests.check.objects import Object, World
 from modelport_manifests.check.pods import check_pods
 from modelport_manifests.check.reading import MAX_BYTES, Table, read_yaml, tables
+from modelport_manifests.check.running import check_running
 from modelport_manifests.check.scaling import check_scaling
 from modelport_manifests.check.selecting import check_selecting, check_twice
 from modelport_manifests.check.servers import check_configurations, checker_of, line_at
+from modelport_manifests.check.values import check_values
 
 MAX_FILES = 5_000
 SKIPPED = {".git", ".venv", "node_modules", "__pycache__"}
 CHART = "Chart.yaml"
-RULES = (check_pods, check_selecting, check_scaling, check_kserve, check_configurations)
+RULES = (
+    check_values,
+    check_pods,
+    check_running,
+    check_selecting,
+    check_scaling,
+    check_kserve,
+    check_configurations,
+)
 
 
 def check_folder(path: Path) -> tuple[Finding, ...]:

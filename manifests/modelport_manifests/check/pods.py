@@ -76,7 +76,7 @@ def _check_bound(world: World, pod: Pod, container: Table) -> Iterator[Finding]:
     """Check that TorchServe listens where it is asked from outside; only its ConfigMap tells."""
     files = [
         str(content)
-        for configuration in _configurations(world, pod)
+        for configuration in configurations(world, pod)
         for name, content in table(configuration.data, "data").items()
         if name.endswith("config.properties")
     ]
@@ -162,13 +162,13 @@ def _check_stop(world: World, pod: Pod, container: Table) -> Iterator[Finding]:
 def _timeout(world: World, pod: Pod, container: Table) -> float:
     """Give how many seconds a request may take, as the server's arguments or its ConfigMap tell; 0 if none does."""
     said = [" ".join([*words(container, "command"), *words(container, "args")])]
-    for configuration in _configurations(world, pod):
+    for configuration in configurations(world, pod):
         said += [str(value) for value in table(configuration.data, "data").values()]
     found = [int(match) / unit for pattern, unit in TIMEOUTS for part in said for match in pattern.findall(part)]
     return max(found, default=0.0)
 
 
-def _configurations(world: World, pod: Pod) -> Iterator[Object]:
+def configurations(world: World, pod: Pod) -> Iterator[Object]:
     """Give the ConfigMaps that a pod mounts."""
     for volume in tables(pod.spec, "volumes"):
         found = world.find("ConfigMap", text(volume, "configMap", "name"), pod.owner.namespace)

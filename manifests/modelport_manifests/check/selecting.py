@@ -25,6 +25,8 @@ def check_selecting(world: World) -> Iterator[Finding]:
     for thing in world.of_kind("PodDisruptionBudget", "NetworkPolicy", "PodMonitor"):
         key = "podSelector" if thing.kind == "NetworkPolicy" else "selector"
         yield from _check_selector(world, thing, table(thing.data, "spec", key))
+    for policy in world.of_kind("NetworkPolicy"):
+        yield from _check_let_in(world, policy)
     yield from _check_monitors(world)
     yield from _check_routes(world)
 
@@ -56,6 +58,21 @@ def _check_selector(world: World, thing: Object, selector: Table) -> Iterator[Fi
     wanted = table(selector, "matchLabels")
     if world.complete and wanted and not world.selected(wanted, thing.namespace):
         yield error(wanted.place, "selector-mismatch", _nothing(world, thing, wanted, "pod"))
+
+
+def _check_let_in(world: World, policy: Object) -> Iterator[Finding]:
+    pods = world.selected(table(policy.data, "spec", "podSelector", "matchLabels"), policy.namespace)
+    ports = [port for pod in pods for port in _ports(pod)]
+    there = {value for port in ports for value in (text(port, "name"), number(port, "containerPort"))}
+    for rule in tables(policy.data, "spec", "ingress"):
+        for port in tables(rule, "ports"):
+            wanted = port.get("port")
+            if ports and wanted is not None and "endPort" not in port and wanted not in there:
+                known = ", ".join(f"{text(one, 'name') or '?'} ({number(one, 'containerPort')})" for one in ports)
+                message = (
+                    f"{policy.title} lets callers in at port {wanted!r}, and the pods that it selects have {known}"
+                )
+                yield error(port.at("port"), "port-missing", message)
 
 
 def _check_service(world: World, service: Object) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from .workloads import plan_autoscaler, plan_deployment
 
 Object = dict[str, Any]
 
+WHOLE = 100
 FIRST_SHARE = 10  # percent of the traffic, where the spec has no steps
 
 
@@ -41,15 +42,29 @@ class Canary:
     means: str
 
 
-def plan_canary(spec: ModelSpec, service: ServicePlan) -> Canary:
+def canary_overlays(spec: ModelSpec) -> dict[str, int]:
+    """Give the share of the traffic in percent by the overlay's name: the first step, and those that come after it.
+
+    All of the traffic is no overlay but the base, unless the spec begins with it.
+    """
+    strategy = spec.deploy.strategy if spec.deploy is not None else None
+    canary = strategy.canary if strategy is not None else None
+    first, *later = canary.steps if canary is not None else (FIRST_SHARE,)
+    return {"canary": first, **{f"canary-{step}": step for step in later if step < WHOLE}}
+
+
+def plan_canary(spec: ModelSpec, service: ServicePlan, asked: int) -> Canary:
     """Give this version a share of the traffic, by what the spec's entrance has for it.
 
     An HTTPRoute has weights, ingress-nginx an annotation. Without either, a Service spreads connections over the pods
     of both versions, so that the share is that of their numbers.
+
+    Args:
+        spec: The spec.
+        service: What runs in the canary's pods.
+        asked: Share of the traffic, in percent.
     """
     deploy = spec.deploy or DeploySection()
-    strategy = deploy.strategy.canary if deploy.strategy is not None else None
-    asked = strategy.steps[0] if strategy is not None else FIRST_SHARE
     running = deploy.replicas if deploy.autoscale is None else deploy.autoscale.min
     count = max(1, math.ceil(running * asked / 100))
     share = float(asked)

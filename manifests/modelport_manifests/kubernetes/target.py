@@ -13,7 +13,7 @@ from modelport_manifests.names import INSTANCE, TRACK, Track, object_name
 from modelport_manifests.writer import yaml_file
 
 from .base import plan_base
-from .overlays import Canary, plan_canary, plan_dev_patches, plan_green, plan_prod_patches, plan_switch
+from .overlays import Canary, canary_overlays, plan_canary, plan_dev_patches, plan_green, plan_prod_patches, plan_switch
 
 Object = dict[str, Any]
 
@@ -55,8 +55,9 @@ class Kubernetes:
         if release.spec.resources.memory is None:
             found.append("resources.memory is left out: nothing keeps a pod from taking its node's memory")
         if deploy.strategy is not None and deploy.strategy.canary is not None:
-            canaries = [plan_canary(release.spec, service) for service in release.services]
-            found += [_truth(canary) for canary in canaries[:1] if round(canary.share) != canary.asked]
+            service = release.services[0]
+            canaries = [plan_canary(release.spec, service, share) for share in canary_overlays(release.spec).values()]
+            found += [_truth(canary) for canary in canaries if round(canary.share) != canary.asked]
         return tuple(found)
 
 
@@ -68,16 +69,8 @@ def _render(release: Release) -> Iterator[PlannedFile]:
     yield from _patched("overlays/dev", dev, release, {"replicas": counts}, "One replica of each, whatever the load.")
     prod = [each for service in services for each in plan_prod_patches(spec, service)]
     yield from _patched("overlays/prod", prod, release, {}, "The base, with the pods spread strictly over the nodes.")
-    canaries = [plan_canary(spec, service) for service in services]
-    yield from _folder(
-        "overlays/canary",
-        [each for canary in canaries for each in canary.objects],
-        release,
-        "This version beside the one that runs, with a share of the traffic.",
-        *dict.fromkeys(_truth(canary) for canary in canaries),
-        "Go on by applying the base, which moves all traffic to this version; to go back apply the old one's base.",
-        f"Then end the canary: {_deletion(release, 'canary')}",
-    )
+    for overlay, share in canary_overlays(spec).items():
+        yield from _render_canary(release, overlay, share)
     green = [each for service in services for each in plan_green(spec, service)]
     yield from _folder(
         "overlays/blue-green",
@@ -92,6 +85,19 @@ def _render(release: Release) -> Iterator[PlannedFile]:
         release,
         "All traffic to green. Afterwards apply this version's base, which makes it the blue one, and end green:",
         _deletion(release, "green"),
+    )
+
+
+def _render_canary(release: Release, overlay: str, share: int) -> Iterator[PlannedFile]:
+    canaries = [plan_canary(release.spec, service, share) for service in release.services]
+    return _folder(
+        f"overlays/{overlay}",
+        [each for canary in canaries for each in canary.objects],
+        release,
+        "This version beside the one that runs, with a share of the traffic.",
+        *dict.fromkeys(_truth(canary) for canary in canaries),
+        "Go on by applying the base, which moves all traffic to this version; to go back apply the old one's base.",
+        f"Then end the canary: {_deletion(release, 'canary')}",
     )
 
 

@@ -57,6 +57,10 @@ spec:
             memory: 1Gi
           limits:
             memory: 1Gi
+        securityContext:
+          readOnlyRootFilesystem: true
+          runAsUser: 10001
+          runAsNonRoot: true
         readinessProbe:
           httpGet:
             path: /models/digits
@@ -66,6 +70,7 @@ spec:
         livenessProbe:
           tcpSocket:
             port: 8080
+          failureThreshold: 12
         lifecycle:
           preStop:
             exec:
@@ -150,6 +155,9 @@ spec:
   podSelector:
     matchLabels:
       app: digits
+  ingress:
+  - ports:
+    - port: rest
 ---
 apiVersion: monitoring.coreos.com/v1
 kind: ServiceMonitor
@@ -270,6 +278,15 @@ def test_the_good_ones_are_good(check):
     assert check(**files) == ()
 
 
+ROLLED = "spec:\n  selector:\n    matchLabels:\n      app: digits\n  template"
+TWIN = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: twin}
+spec:
+  selector: {!matchLabels: {app: digits}}
+  template: {metadata: {labels: {app: digits}}}
+"""
 BAD = [
     # What a pod says.
     ("probe-port", "error", "port: management", "!port: admin"),
@@ -299,7 +316,7 @@ BAD = [
     ("selector-mismatch", "error", "      app: digits\n  endpoints", "      !app: digit\n  endpoints"),
     ("port-missing", "error", "targetPort: rest", "!targetPort: http"),
     ("port-missing", "error", "    targetPort: rest", "    !targetPort: 8888"),
-    ("port-missing", "error", "- port: rest", "- !port: metrics"),
+    ("port-missing", "error", "endpoints:\n  - port: rest", "endpoints:\n  - !port: metrics"),
     ("port-missing", "error", "port:\n              name: rest", "!port:\n              name: http"),
     ("port-missing", "error", "      port: 80\n", "      !port: 8080\n"),
     ("target-missing", "error", "service:\n            name: digits", "service:\n            !name: digit"),
@@ -339,7 +356,48 @@ BAD = [
     ("torchserve-models", "error", 'models={"digits"', "models={!'digits'"),
     ("torchserve-loads-nothing", "error", "    load_models=digits=digits.mar\n    m", "    !m"),
     ("torchserve-local-address", "warning", "inference_address=http://0.0.0.0", "!inference_address=http://127.0.0.1"),
+    ("port-missing", "error", "    - port: rest\n---", "    - !port: http\n---"),
+    ("port-not-served", "error", "containerPort: 8080", "!containerPort: 8180"),
+    ("reference-missing", "error", "          name: settings\n      - name: scratch",
+     "          name: settings\n          items:\n          - !key: x\n            path: x\n      - name: scratch"),
+    ("selector-shared", "error", "---\napiVersion: v1\nkind: Service\n",
+     f"---\n{TWIN}---\napiVersion: v1\nkind: Service\n"),
+    ("scratch-above-memory", "warning", "emptyDir: {}", "emptyDir: {medium: Memory, !sizeLimit: 2Gi}"),
+    ("root-refused", "error", "runAsUser: 10001", "!runAsUser: 0"),
+    ("liveness-kills", "warning",
+     "livenessProbe:\n          tcpSocket:\n            port: 8080\n          failureThreshold: 12",
+     "!livenessProbe:\n          tcpSocket:\n            port: 8080"),
+    ("rollout-gap", "warning", ROLLED,
+     f"spec:\n  strategy: {{rollingUpdate: {{!maxUnavailable: 100%}}}}\n{ROLLED[6:]}"),
+    ("env-twice", "warning", "        envFrom:", "        - !name: LEVEL\n          value: x\n        envFrom:"),
+    ("tls-host", "warning", "spec:\n  rules:\n  - host",
+     "spec:\n  tls:\n  - !hosts: [other.example.com]\n  rules:\n  - host"),
+    ("name-refused", "error", "kind: ServiceAccount\nmetadata:\n  name: digits",
+     "kind: ServiceAccount\nmetadata:\n  !name: Digits"),
+    ("name-refused", "error", "  labels:\n    app: digits\nspec:\n  selector:",
+     "  labels:\n    app: digits\n    !version: 1.0+1\nspec:\n  selector:"),
+    ("name-refused", "error", "- name: management", "- !name: the-management-port"),
 ]  # fmt: skip
+
+REFUSED = [
+    ("port: 80\n    targetPort", "!port: 80000\n    targetPort"),
+    ("pathType: Prefix", "!pathType: prefix"),
+    ("      - path: /\n        pathType: Prefix\n", "      - !path: /\n"),
+    ("containerPort: 8081", "containerPort: 8081\n          !protocol: tcp"),
+    ("image: registry.example.com/torchserve-digits:1.2.0", "image: a/torchserve\n        !imagePullPolicy: always"),
+    ("image: registry.example.com/torchserve-digits:1.2.0", "!image: registry.example.com/torchserve-Digits:1.2.0"),
+    ("            memory: 1Gi\n          limits", "            !memory: 1GB\n          limits"),
+    ("limits:\n            memory: 1Gi", "limits:\n            !nvidia.com/gpu: 0.5\n            memory: 1Gi"),
+    ("            cpu: 500m\n", "            cpu: 500m\n            !nvidia.com/gpu: 2\n"),
+    ("periodSeconds: 5", "!periodSeconds: 0"),
+    ("timeoutSeconds: 4", "timeoutSeconds: 4\n          !exec: {command: [a]}"),
+    (ROLLED, f"spec:\n  !replicas: -1\n{ROLLED[6:]}"),
+    (ROLLED, f"spec:\n  strategy: {{rollingUpdate: {{maxSurge: 0, !maxUnavailable: 0}}}}\n{ROLLED[6:]}"),
+    (ROLLED, f"spec:\n  strategy: {{type: Recreate, !rollingUpdate: {{maxSurge: 1}}}}\n{ROLLED[6:]}"),
+    ("runAsUser: 10001", "runAsUser: 10001\n          allowPrivilegeEscalation: false\n          !privileged: true"),
+    ("terminationGracePeriodSeconds: 60", "terminationGracePeriodSeconds: 60\n      !restartPolicy: Never"),
+    ('value: "1"', 'value: "1"\n          !valueFrom: {fieldRef: {fieldPath: metadata.name}}'),
+]
 
 
 @pytest.mark.parametrize(("code", "severity", "old", "new"), BAD)
@@ -347,6 +405,52 @@ def test_each_finding(check, code, severity, old, new):
     text, line = changed(GOOD, old, new)
     found = [finding for finding in check(**{"all.yaml": text}) if finding.code == code]
     assert [(finding.file, finding.severity, finding.line) for finding in found] == [("all.yaml", severity, line)]
+
+
+@pytest.mark.parametrize(("old", "new"), REFUSED)
+def test_values_that_are_refused(check, old, new):
+    text, line = changed(GOOD, old, new)
+    found = [finding for finding in check(**{"all.yaml": text}) if finding.code == "value-refused"]
+    assert [(finding.severity, finding.line) for finding in found] == [("error", line)]
+
+
+def test_a_read_only_root_without_room_to_write(check):
+    text, _ = changed(GOOD, "mountPath: /tmp", "mountPath: /scratch")
+    (found,) = check(**{"all.yaml": text})
+    assert (found.code, found.severity) == ("scratch-missing", "error")
+    assert "/tmp, which torchserve writes to" in found.message
+
+
+def test_a_server_without_readiness(check):
+    start, end = GOOD.index("        readinessProbe:"), GOOD.index("        livenessProbe:")
+    (found,) = check(**{"all.yaml": GOOD[:start] + GOOD[end:]})
+    assert (found.code, found.severity) == ("readiness-missing", "warning")
+
+
+@pytest.mark.parametrize(
+    ("flags", "served"),
+    [
+        ("[--rest_api_port=8501]", True),
+        ("[--port=8500, --rest_api_port, '8501']", True),
+        ("[--model_name=digits]", True),
+        ("[--rest_api_port=8601]", False),
+    ],
+)
+def test_ports_that_tensorflow_serving_is_told(check, flags, served):
+    text = f"""\
+apiVersion: v1
+kind: Pod
+metadata: {{name: digits}}
+spec:
+  containers:
+  - name: server
+    image: tensorflow/serving:2.19.1
+    args: {flags}
+    ports:
+    - {{name: rest, containerPort: 8501}}
+    - {{name: grpc, containerPort: 8500}}
+"""
+    assert [finding.code for finding in check(**{"pod.yaml": text})] == ([] if served else ["port-not-served"])
 
 
 BAD_KSERVE = [

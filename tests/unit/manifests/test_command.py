@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,6 +160,17 @@ def test_a_release_has_the_image_that_containerize_names_unless_told(make_spec, 
     assert backend.asked == ["digits:1.2.0-bentoml", "other:1"]
     assert (release.spec.deploy.namespace, release.spec_path) == ("ml", "a/modelport.yaml")
     assert release.services == (services["bentoml"],)
+
+
+@pytest.mark.parametrize("image", ["registry.example.com:5000/digits:1", f"digits:1@{DIGEST}", f"digits@{DIGEST}"])
+def test_weights_apart_are_found_by_a_tag(make_spec, services, artifact, image):
+    backend = Contained(replace(services["bentoml"], image=image))
+    spec = make_spec(deploy={"weights": "init_container"})
+    if ":1" in image:
+        assert plan_release(spec, Path("modelport.yaml"), [(backend, artifact)], {"bentoml": image}).services
+        return
+    with pytest.raises(SpecError, match=r"--image digits@sha256.*: has no tag, and deploy\.weights: init_container"):
+        plan_release(spec, Path("modelport.yaml"), [(backend, artifact)], {"bentoml": image})
 
 
 @with_checks

@@ -316,13 +316,19 @@ def test_a_single_replica_does_not_hold_up_a_node(base):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"resources": {"memory": "100Ki"}, "name": "x"}, None),
+        ({"resources": {"memory": "128Mi", "cpu": "10m"}, "name": "x"}, None),
         ({"deploy": {"autoscale": {"min": 0, "max": 2}}}, r"deploy\.autoscale\.min: is 0.*kserve"),
         (
             {"deploy": {"autoscale": {"max": 2}}, "resources": {"cpu": None}},
             r"deploy\.autoscale\.cpu_percent: is a share of resources\.cpu.*Give resources\.cpu",
         ),
-        ({"resources": {"memory": "30k"}}, r"resources\.memory: 30k is not enough.*39\.1 KiB on bentoml"),
+        (
+            {"resources": {"memory": "30k"}},
+            r"resources\.memory: 30k holds no server; bentoml alone takes more than 128Mi",
+        ),
+        ({"resources": {"cpu": "0"}}, r"resources\.cpu: 0 is next to nothing.*at least 10m"),
+        ({"resources": {"cpu": "0.5m"}}, r"resources\.cpu: 0\.5m is next to nothing"),
+        ({"resources": {"cpu": "1Gi"}}, r"resources\.cpu: 1Gi is a quantity of memory"),
         ({"environment": {"device": "cuda"}}, r"resources\.gpu: is 0 while"),
     ],
 )
@@ -369,6 +375,19 @@ def test_a_canary_by_weights(make_release, overlay):
     assert matches(found["Service", "digits-bentoml-canary"]["spec"]["selector"], labels)
     stable = overlay(release, "base")["Service", "digits-bentoml"]["spec"]["selector"]
     assert not matches(stable, labels)
+
+
+def test_every_step_of_a_canary_has_an_overlay(make_release, overlay):
+    steps = {"strategy": {"canary": {"steps": [10, 50, 100]}}}
+    release = make_release("bentoml", deploy={"replicas": 4, "ingress": GATEWAY, **steps})
+    shares = {}
+    for name in ("canary", "canary-50"):
+        found = overlay(release, name)
+        backends = found["HTTPRoute", "digits-bentoml"]["spec"]["rules"][0]["backendRefs"]
+        count = found["Deployment", "digits-bentoml-canary"]["spec"]["replicas"]
+        shares[name] = (count, *(each["weight"] for each in backends))
+    assert shares == {"canary": (1, 90, 10), "canary-50": (2, 50, 50)}
+    assert not any(file.path.startswith("overlays/canary-100/") for file in Kubernetes().render(release))
 
 
 def test_a_canary_by_annotations(make_release, overlay):

@@ -67,6 +67,13 @@ def test_a_canary_stands_between_staging_and_production(make_release):
     assert before(pipeline, "production") >= {"staging", "canary"}
     canary = next(stage for stage in pipeline.stages if stage.name == "canary")
     assert [script.name for script in canary.scripts if script.after_failure] == ["Withdraw canary"]
+    assert [script.name for script in canary.scripts[1:-1]] == [
+        f"{what} ({share} %)"
+        for share in (10, 50)
+        for what in ("Deploy", "Compare its answers with the framework's", "Judge")
+    ]
+    overlays = [re.findall(r"--overlay (\S+)", script.text) for script in canary.scripts[1:]]
+    assert [name for names in overlays for name in names] == ["canary", "canary-50"]
 
 
 def test_blue_green_switches_and_can_go_back(make_release):
@@ -261,10 +268,14 @@ def analyse(folder, answered, **variables):
     for name in ("curl", "sleep"):
         (folder / name).chmod(0o755)
     names = {name: name for name in ("TRAFFIC", "ERRORS", "SLOWER")}
-    environment = {**names, **variables, "PROMETHEUS_TOKEN": "", "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+    return run_script(ANALYSIS, folder, {**names, **variables, "PROMETHEUS_TOKEN": ""})
+
+
+def run_script(text, folder, environment):
+    """Run a script as a CI system does; programs of the folder come before all others."""
     return subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", ANALYSIS],
-        env=environment,
+        ["bash", "-eo", "pipefail", "-c", text],
+        env={**environment, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"},
         cwd=folder,
         capture_output=True,
         text=True,
@@ -318,21 +329,8 @@ def run_in_cluster(folder, make_release, name, there):
     for program, text in {"kubectl": KUBECTL, "modelport": MODELPORT}.items():
         (folder / program).write_text(text)
         (folder / program).chmod(0o755)
-    environment = {
-        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
-        "BACKEND": "torchserve",
-        "SPEC": "modelport.yaml",
-        **stage.values(pipeline.legs[0]),
-    }
-    run = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", script.text],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {"BACKEND": "torchserve", "SPEC": "modelport.yaml", **stage.values(pipeline.legs[0])}
+    run = run_script(script.text, folder, environment)
     return run, (folder / "calls").read_text().splitlines()
 
 
