@@ -271,7 +271,7 @@ def test_a_model_that_makes_dictionaries_says_what_to_change() -> None:
         write_saved_model(model, Path("never"), input_names=["x"], output_names=["y"])
 
 
-def test_local_functions_are_inlined(lower: Callable[..., Any]) -> None:
+def test_local_functions_are_lowered(lower: Callable[..., Any]) -> None:
     function = helper.make_function(
         "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 17)]
     )

@@ -2,7 +2,7 @@
 
 `registry` says which function of `ops` lowers which op; `walk` goes over the graph; `value` is what flows along its
 edges; `weights` brings constants in; `saved_model` writes the result. The price of the approach: ops have to be
-written one by one, and a shape, axis or split that is computed while the model runs is refused.
+written one by one, and an axis or a kernel's size that is computed while the model runs is refused.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def write_saved_model(
     Raises:
         ConversionError: An op, an attribute or a type cannot be expressed in plain TensorFlow; names op and node.
     """
+    from modelport.convert.onnx_to_tf.functions import own_functions
     from modelport.convert.onnx_to_tf.lazy import tf
     from modelport.convert.onnx_to_tf.saved_model import write_graph
     from modelport.convert.onnx_to_tf.value import Value
     from modelport.convert.onnx_to_tf.walk import Walk
     from modelport.convert.onnx_to_tf.weights import Weights
 
-    model = _inlined(model)
     initial = {tensor.name for tensor in model.graph.initializer}
     given = [value for value in model.graph.input if value.name not in initial]
     _check_names("input", [value.name for value in given], input_names)
@@ -60,7 +60,7 @@ def write_saved_model(
     with graph.as_default():
         inputs = {key: _placeholder(value, i) for i, (key, value) in enumerate(zip(input_names, given, strict=True))}
         scope = {value.name: Value(inputs[key]) for key, value in zip(input_names, given, strict=True)}
-        walk = Walk(weights, opsets)
+        walk = Walk(weights, opsets, own_functions(model))
         results = walk.lower_graph(model.graph, scope)
         outputs = {}
         for i, (key, value, declared) in enumerate(zip(output_names, results, model.graph.output, strict=True)):
@@ -68,15 +68,6 @@ def write_saved_model(
             _check_type(declared, tensor.dtype)
             outputs[key] = tf.identity(tensor, name=f"output_{i}")
         write_graph(graph, destination, inputs=inputs, outputs=outputs, weights=weights)
-
-
-def _inlined(model: Any) -> Any:
-    """Return the model with its own functions replaced by their bodies."""
-    if not model.functions:
-        return model
-    from onnx import inliner
-
-    return inliner.inline_local_functions(model)
 
 
 def _check_names(what: str, own: Sequence[str], given: Sequence[str]) -> None:

@@ -1,12 +1,14 @@
-"""ONNX ops that are defined by other ops: the function bodies that onnx itself carries."""
+"""ONNX ops that are defined by other ops: by a function of the model, or by a body that onnx itself carries."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 #: Element type and static shape of an input; None for one that is left out.
 InputType = tuple[int, tuple[int | None, ...] | None] | None
+#: Domain, name and overload of a function.
+FunctionKey = tuple[str, str, str]
 
 
 def function_body(proto: Any, version: int, types: Sequence[InputType] | None) -> Any | None:
@@ -42,7 +44,25 @@ def function_body(proto: Any, version: int, types: Sequence[InputType] | None) -
         return None
     body = onnx.FunctionProto()
     body.ParseFromString(raw)
-    return _with_attributes(body, proto, schema) if body.node else None
+    defaults = {name: attr.default_value for name, attr in schema.attributes.items() if attr.default_value.name}
+    return _with_attributes(body, proto, defaults) if body.node else None
+
+
+def own_functions(model: Any) -> dict[FunctionKey, Any]:
+    """Return a model's own functions, by what a node calls them by."""
+    return {(function.domain, function.name, function.overload): function for function in model.functions}
+
+
+def called_function(proto: Any, functions: Mapping[FunctionKey, Any]) -> Any | None:
+    """Return the body of the model's own function that a node calls, with its attributes filled in, or None."""
+    import onnx
+
+    function = functions.get((proto.domain, proto.op_type, proto.overload))
+    if function is None:
+        return None
+    body = onnx.FunctionProto()
+    body.CopyFrom(function)
+    return _with_attributes(body, proto, {attribute.name: attribute for attribute in function.attribute_proto})
 
 
 def _type_bytes(known: InputType) -> bytes:
@@ -55,25 +75,27 @@ def _type_bytes(known: InputType) -> bytes:
     return made
 
 
-def _with_attributes(body: Any, proto: Any, schema: Any) -> Any:
-    """Replace references to the op's attributes by the node's values, or the op's defaults."""
+def _with_attributes(body: Any, proto: Any, defaults: Mapping[str, Any]) -> Any:
+    """Replace references to the function's attributes by the node's values, or their defaults."""
+    _fill(body.node, {**defaults, **{attribute.name: attribute for attribute in proto.attribute}})
+    return body
+
+
+def _fill(nodes: Iterable[Any], given: Mapping[str, Any]) -> None:
+    """Fill references in nodes and in those of their inner graphs; one to what is not given leaves its default."""
     import onnx
 
-    given = {name: attr.default_value for name, attr in schema.attributes.items() if attr.default_value.name}
-    given.update({attribute.name: attribute for attribute in proto.attribute})
-    for node in body.node:
+    for node in nodes:
         kept = []
         for attribute in node.attribute:
-            if attribute.ref_attr_name:
-                source = given.get(attribute.ref_attr_name)
-                if source is None:
-                    continue
+            if not attribute.ref_attr_name:
+                kept.append(attribute)
+                for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                    _fill(graph.node, given)
+            elif attribute.ref_attr_name in given:
                 filled = onnx.AttributeProto()
-                filled.CopyFrom(source)
+                filled.CopyFrom(given[attribute.ref_attr_name])
                 filled.name = attribute.name
                 kept.append(filled)
-            else:
-                kept.append(attribute)
         del node.attribute[:]
         node.attribute.extend(kept)
-    return body

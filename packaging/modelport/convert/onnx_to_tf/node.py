@@ -146,6 +146,16 @@ def product(sizes: Sequence[int | Tensor]) -> int | Tensor:
     return result
 
 
+def any_size(sizes: Sequence[int | Tensor]) -> bool:
+    """Whether any of the sizes is, or may turn out to be, another than zero."""
+    return any(not isinstance(size, int) or size != 0 for size in sizes)
+
+
+def at_least_zero(size: int | Tensor) -> int | Tensor:
+    """Return the size, or zero where it is negative."""
+    return max(size, 0) if isinstance(size, int) else tf.maximum(size, 0)
+
+
 def as_shape(sizes: Sequence[int | Tensor]) -> Any:
     """Return dimensions as TensorFlow takes a shape: an array where all are known, else one int32 vector."""
     if all(isinstance(size, int) for size in sizes):

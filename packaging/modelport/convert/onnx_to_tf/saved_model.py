@@ -5,7 +5,7 @@ TensorFlow's own writers rename signature keys, stamp random ids into the saver'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def write_graph(
     destination.mkdir(parents=True, exist_ok=True)
     if weights.variables:
         (destination / "variables").mkdir(exist_ok=True)
-        _write_variables(destination / "variables" / "variables", weights.variables)
+        write_variables(destination / "variables" / "variables", weights.variables)
     (destination / "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
 
 
@@ -140,16 +140,41 @@ def _add_saver(graph: Any, meta: Any, weights: Weights) -> None:
     meta.saver_def.version = 2
 
 
-def _write_variables(prefix: Path, variables: Mapping[str, Array]) -> None:
+def write_variables(prefix: Path, variables: Mapping[str, Array], *, group_bytes: int = 1 << 29) -> None:
+    """Write a checkpoint of the variables in groups of at most `group_bytes`, of which TensorFlow holds a copy."""
     from tensorflow.python.eager import context  # the caller stands inside a plain graph
 
     with context.eager_mode():
-        tf.raw_ops.SaveV2(
-            prefix=str(prefix),
-            tensor_names=list(variables),
-            shape_and_slices=[""] * len(variables),
-            tensors=[tf.constant(array) for array in variables.values()],
+        groups = list(_groups(variables, group_bytes))
+        if len(groups) == 1:
+            _save(prefix, groups[0])
+            return
+        parts = [prefix.parent / "parts" / str(i) for i in range(len(groups))]
+        for part, group in zip(parts, groups, strict=True):
+            _save(part, group)
+        tf.raw_ops.MergeV2Checkpoints(
+            checkpoint_prefixes=list(map(str, parts)), destination_prefix=str(prefix), delete_old_dirs=True
         )
+
+
+def _groups(variables: Mapping[str, Array], most: int) -> Iterator[dict[str, Array]]:
+    """Yield the variables in their order, together as long as they fit; one that is larger stands alone."""
+    group: dict[str, Array] = {}
+    for name, array in variables.items():
+        if group and sum(held.nbytes for held in group.values()) + array.nbytes > most:
+            yield group
+            group = {}
+        group[name] = array
+    yield group
+
+
+def _save(prefix: Path, variables: Mapping[str, Array]) -> None:
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(variables),
+        shape_and_slices=[""] * len(variables),
+        tensors=[tf.constant(array) for array in variables.values()],
+    )
 
 
 def _renamed_functions(graph_def: Any) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from modelport.convert.onnx_to_tf import elements
 from modelport.convert.onnx_to_tf.dtypes import numpy_constant, onnx_dtype
-from modelport.convert.onnx_to_tf.functions import function_body
+from modelport.convert.onnx_to_tf.functions import FunctionKey, called_function, function_body
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node, NodeRefused
 from modelport.convert.onnx_to_tf.registry import find_lowering
@@ -37,11 +37,15 @@ class Walk:
     Attributes:
         weights: Where constants become tensors of the TensorFlow graph.
         opsets: Version in force per domain.
+        functions: The model's own functions; like in ONNX Runtime, an op of ONNX goes before one of its name.
     """
 
-    def __init__(self, weights: Weights, opsets: Mapping[str, int]) -> None:
+    def __init__(
+        self, weights: Weights, opsets: Mapping[str, int], functions: Mapping[FunctionKey, Any] | None = None
+    ) -> None:
         self.weights = weights
         self.opsets = opsets
+        self.functions = functions or {}
 
     def tensor(self, value: Value) -> Tensor:
         """Return a value as a tensor."""
@@ -59,6 +63,9 @@ class Walk:
         scope.update({tensor.name: Value(numpy_constant(tensor)) for tensor in graph.initializer})
         wanted = [output.name for output in graph.output]
         self.lower_nodes(graph.node, scope, wanted)
+        for name in wanted:
+            if name not in scope:
+                raise ConversionError(f"output {name!r} of graph {graph.name!r} is made by none of its nodes")
         return [scope[name] for name in wanted]
 
     def lower_nodes(self, nodes: Iterable[Any], scope: Scope, wanted: Sequence[str]) -> None:
@@ -103,12 +110,19 @@ class Walk:
         lower = find_lowering(_domain(node.domain), node.op, node.version)
         if lower is not None:
             return as_values(lower(node))
-        types = [None if value is None else (onnx_dtype(value.dtype), value.shape) for value in node.inputs]
-        body = function_body(proto, node.version, types)
+        body = called_function(proto, self.functions)
+        if body is None:
+            types = [None if value is None else (onnx_dtype(value.dtype), value.shape) for value in node.inputs]
+            body = function_body(proto, node.version, types)
         if body is None:
             raise node.fail(f"modelport knows no lowering for it at opset {node.version}")
+        return self._lower_body(node, proto, body)
+
+    def _lower_body(self, node: Node, proto: Any, body: Any) -> list[Value]:
+        """Lower the nodes of the function that defines a node."""
         scope: Scope = {name: value for name, value in zip(body.input, node.inputs, strict=False) if value is not None}
-        inner = Walk(self.weights, {**self.opsets, **{_domain(o.domain): o.version for o in body.opset_import}})
+        versions = {_domain(o.domain): o.version for o in body.opset_import}
+        inner = Walk(self.weights, {**self.opsets, **versions}, self.functions)
         inner.lower_nodes(
             body.node, scope, [inside for inside, name in zip(body.output, proto.output, strict=False) if name]
         )

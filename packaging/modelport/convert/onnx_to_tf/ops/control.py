@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from modelport.convert.onnx_to_tf.dtypes import tf_dtype
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node
 from modelport.convert.onnx_to_tf.registry import lowers
@@ -75,7 +74,8 @@ def _while(node: Node) -> tuple[Tensor, ...]:
     graph, _ = node.attr("body", None)
     outputs = graph.output[len(carried) + 1 :]
     first = [Value(tf.constant(0, tf.int64)), Value(tf.constant(True)), *map(Value, carried)]
-    arrays = _arrays(outputs, lambda: _body(node, first))
+    shown = _first_shown(node, len(outputs), lambda: _body(node, first))
+    arrays = _arrays(shown)
     limit = node.optional(0)
     most = tf.constant(2**31 - 1) if limit is None else tf.cast(tf.minimum(tf.reshape(limit, []), 2**31 - 1), tf.int32)
     start = node.optional(1)
@@ -85,8 +85,7 @@ def _while(node: Node) -> tuple[Tensor, ...]:
         given = [Value(tf.cast(step, tf.int64)), Value(tf.constant(True)), *map(Value, state)]
         results = [node.walk.tensor(value) for value in _body(node, given)]
         after = results[1 : len(carried) + 1]
-        shown = results[len(carried) + 1 :]
-        kept = [array.write(step, value) for array, value in zip(written, shown, strict=True)]
+        kept = [array.write(step, value) for array, value in zip(written, results[len(carried) + 1 :], strict=True)]
         return step + 1, tf.reshape(results[0], []), kept, after
 
     def run(shapes: list[Any]) -> Any:
@@ -97,21 +96,35 @@ def _while(node: Node) -> tuple[Tensor, ...]:
             shape_invariants=(tf.TensorShape([]), tf.TensorShape([]), [tf.TensorShape(None)] * len(arrays), shapes),
         )
 
+    results = _with_shapes(run, carried)
+    return (*results[3], *map(_stacked, results[2], shown))
+
+
+def _with_shapes(run: Callable[[list[Any]], Any], carried: list[Tensor]) -> Any:
+    """Run a loop whose state keeps its shapes, or else one in which any size may change from turn to turn."""
     try:
-        results = run([tensor.shape for tensor in carried])
-    except ValueError:  # a shape changes from turn to turn
-        results = run([tf.TensorShape([None] * tensor.shape.rank) for tensor in carried])
-    return (*results[3], *(array.stack() for array in results[2]))
+        return run([tensor.shape for tensor in carried])
+    except ValueError:
+        ranks = [tensor.shape.rank for tensor in carried]
+        return run([tf.TensorShape(None if rank is None else [None] * rank) for rank in ranks])
 
 
-def _arrays(outputs: Any, turn: Callable[[], list[Value]]) -> list[Any]:
-    """Return what each turn's outputs are written to; a turn tells the types that the graph does not declare."""
-    declared = [value.type.tensor_type.elem_type for value in outputs]
-    if all(declared):
-        dtypes = [tf_dtype(elem_type) for elem_type in declared]
-    else:
-        dtypes = [value.dtype for value in turn()[-len(declared) :]]
-    return [tf.TensorArray(dtype, size=0, dynamic_size=True, clear_after_read=False) for dtype in dtypes]
+def _first_shown(node: Node, count: int, turn: Callable[[], list[Value]]) -> list[Tensor]:
+    """Return the last results of a first turn, which never runs: they tell types and shapes of what is collected."""
+    return [node.walk.tensor(value) for value in turn()[-count:]] if count else []
+
+
+def _arrays(shown: list[Tensor]) -> list[Any]:
+    """Return what each turn's outputs are written to."""
+    return [tf.TensorArray(tensor.dtype, size=0, dynamic_size=True, clear_after_read=False) for tensor in shown]
+
+
+def _stacked(array: Any, shown: Tensor) -> Tensor:
+    """Return what a loop has collected; after no turn nothing, in the shape of one turn's output where it is known."""
+    if shown.shape.rank is None:
+        return array.stack()
+    empty = [0, *(size or 0 for size in shown.shape.as_list())]
+    return tf.cond(array.size() > 0, array.stack, lambda: tf.zeros(empty, shown.dtype))
 
 
 @lowers("Scan", since=9)
@@ -129,7 +142,8 @@ def _scan(node: Node) -> Any:
     carried = [node.walk.tensor(value) for value in states if value is not None]
     graph, _ = node.attr("body", None)
     first = [*map(Value, carried), *(Value(sequence[0]) for sequence in sequences)]
-    arrays = _arrays(graph.output[len(carried) :], lambda: _body(node, first))
+    shown = _first_shown(node, len(graph.output) - len(carried), lambda: _body(node, first))
+    arrays = _arrays(shown)
     steps = tf.shape(sequences[0])[0]
 
     def body(step: Tensor, written: list[Any], state: list[Tensor]) -> Any:
@@ -138,12 +152,20 @@ def _scan(node: Node) -> Any:
         kept = [array.write(step, value) for array, value in zip(written, results[len(carried) :], strict=True)]
         return step + 1, kept, results[: len(carried)]
 
-    results = tf.while_loop(lambda step, *_: step < steps, body, (tf.constant(0), arrays, carried))
-    collected = [array.stack() for array in results[1]]
+    def run(shapes: list[Any]) -> Any:
+        return tf.while_loop(
+            lambda step, *_: step < steps,
+            body,
+            (tf.constant(0), arrays, carried),
+            shape_invariants=(tf.TensorShape([]), [tf.TensorShape(None)] * len(arrays), shapes),
+        )
+
+    results = _with_shapes(run, carried)
+    collected = [_stacked(array, one) for array, one in zip(results[1], shown, strict=True)]
     reverse = list(node.attr("scan_output_directions", [0] * len(collected)))
     places = list(node.attr("scan_output_axes", [0] * len(collected)))
-    shown = [tf.reverse(c, [0]) if back else c for c, back in zip(collected, reverse, strict=True)]
-    return (*results[2], *(_moved(c, 0, int(axis)) for c, axis in zip(shown, places, strict=True)))
+    turned = [tf.reverse(c, [0]) if back else c for c, back in zip(collected, reverse, strict=True)]
+    return (*results[2], *(_moved(c, 0, int(axis)) for c, axis in zip(turned, places, strict=True)))
 
 
 def _moved(x: Tensor, source: int, target: int) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from modelport.convert.onnx_to_tf.lazy import tf
-from modelport.convert.onnx_to_tf.node import Node, as_shape, dims
+from modelport.convert.onnx_to_tf.node import Node, any_size, as_shape, at_least_zero, dims
 from modelport.convert.onnx_to_tf.ops.windows import Window, read_window, spatial_pads
 from modelport.convert.onnx_to_tf.registry import lowers
 from modelport.convert.onnx_to_tf.value import Array, Tensor, Value
@@ -20,7 +21,7 @@ def _conv(node: Node) -> Value:
     shape = node.value(1).shape
     if shape is None or None in shape:
         raise node.fail("the shape of its kernel is not known")
-    window = read_window(node, tuple(int(k) for k in shape[2:] if k is not None), tuple(x.shape.as_list()[1:-1]))
+    window = read_window(node, tuple(int(k) for k in shape[2:] if k is not None), dims(x)[1:-1])
     result = convolve(node, x, 1, int(node.attr("group", 1)), window)
     bias = node.optional(2)
     return Value(last=result if bias is None else tf.nn.bias_add(result, bias), rows=node.value(0).rows)
@@ -45,6 +46,8 @@ def kernel_last(node: Node, index: int, first: int = 1) -> Tensor:
 def convolve(node: Node, x: Tensor, index: int, groups: int, window: Window) -> Tensor:
     """Convolve a channels-last tensor with the kernel at input `index`, in one to three spatial dimensions."""
     rank = len(window.kernel)
+    if not window.is_fixed:
+        x, window = tf.pad(x, spatial_pads(window.pads)), window.without_pads()
     if rank == 1:
         x, window = tf.expand_dims(x, 1), _lifted(window)
         kernel = tf.expand_dims(kernel_last(node, index), 0)
@@ -63,7 +66,7 @@ def _lifted(window: Window) -> Window:
 def _convolve_2d(x: Tensor, kernel: Tensor, groups: int, window: Window) -> Tensor:
     height, width, per_group, out = kernel.shape.as_list()
     padding: Any = "SAME" if window.is_same else spatial_pads(window.pads)
-    if not any(side for pair in window.pads for side in pair):
+    if not window.is_padded:
         padding = "VALID"
     even = window.strides[0] == window.strides[1] and window.dilations == (1, 1)
     if groups > 1 and per_group == 1 and even:
@@ -79,7 +82,13 @@ def _convolve_2d(x: Tensor, kernel: Tensor, groups: int, window: Window) -> Tens
 def _convolve_3d(node: Node, x: Tensor, index: int, groups: int, window: Window) -> Tensor:
     kernel = _dilated(node, kernel_last(node, index), index, window)
     x = tf.pad(x, spatial_pads(window.pads))
-    parts = zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)
+    parts = [*zip(tf.split(x, groups, -1), tf.split(kernel, groups, -1), strict=True)]
+    if kernel.shape[3] == 1 and len(set(window.strides)) > 1:
+        # A channel of zeros more: oneDNN goes wrong with one where such strides leave a dimension of one.
+        parts = [
+            (tf.concat([part, tf.zeros_like(part)], -1), tf.concat([weight, tf.zeros_like(weight)], 3))
+            for part, weight in parts
+        ]
     done = [tf.nn.conv3d(part, weight, [1, *window.strides, 1], "VALID") for part, weight in parts]
     return done[0] if groups == 1 else tf.concat(done, -1)
 
@@ -112,7 +121,7 @@ def _conv_transpose(node: Node) -> Value:
     full = _spread_out(x, kernel, groups, window)
     if rank == 1:
         full = tf.squeeze(full, 1)
-    result = _trimmed(node, full, tuple(x.shape.as_list()[-1 - rank : -1]), strides)
+    result = _trimmed(node, full, dims(x)[-1 - rank : -1], strides)
     bias = node.optional(2)
     return Value(last=result if bias is None else tf.nn.bias_add(result, bias), rows=node.value(0).rows)
 
@@ -131,7 +140,7 @@ def _spread_out(x: Tensor, kernel: Tensor, groups: int, window: Window) -> Tenso
     return done[0] if groups == 1 else tf.concat(done, -1)
 
 
-def _trimmed(node: Node, full: Tensor, spatial: tuple[int | None, ...], strides: tuple[int, ...]) -> Tensor:
+def _trimmed(node: Node, full: Tensor, spatial: Sequence[int | Tensor], strides: tuple[int, ...]) -> Tensor:
     """Cut the pads away and add what ``output_padding`` or ``output_shape`` ask for."""
     rank = len(strides)
     extra = node.ints("output_padding", default=[0] * rank) or []
@@ -139,26 +148,25 @@ def _trimmed(node: Node, full: Tensor, spatial: tuple[int | None, ...], strides:
     wanted = node.ints("output_shape")
     auto = node.attr("auto_pad", b"NOTSET")
     sizes = dims(full)[1:-1]
-    begin, length, grow = [], [], []
+    begin: list[Any] = []
+    length: list[Any] = []
+    grow: list[tuple[int, Any]] = []
     for i, size in enumerate(sizes):
         target = wanted[-rank:][i] if wanted else None
         if target is None and auto in {b"SAME_UPPER", b"SAME_LOWER"}:
-            if spatial[i] is None:
-                raise node.fail("auto_pad needs the size of every spatial dimension; declare the input's shape")
-            target = (spatial[i] or 0) * strides[i]
-        if target is not None:
-            total = size + extra[i] - target
-            low = total // 2 if auto == b"SAME_UPPER" or total < 0 else total - total // 2
-            if auto == b"NOTSET":
-                low = total // 2
-            low, keep = max(low, 0), target
+            target = spatial[i] * strides[i]
+        if target is None:
+            low, keep, more = pads[i], size + extra[i] - pads[i] - pads[i + rank], extra[i] - pads[i + rank]
         else:
-            low, keep = pads[i], size + extra[i] - pads[i] - pads[i + rank]
-        more = low + keep - size
-        grow.append((0, max(more, 0) if isinstance(more, int) else max(extra[i] - pads[i + rank], 0)))
+            total = at_least_zero(size + extra[i] - target)
+            low, keep = total // 2 if auto == b"SAME_UPPER" else total - total // 2, target
+            more = low + keep - size
+        grow.append((0, at_least_zero(more)))
         begin.append(low)
         length.append(keep)
-    padded = tf.pad(full, spatial_pads(tuple(grow))) if any(after for _, after in grow) else full
-    if not any(begin) and all(isinstance(a, int) and a == b for a, b in zip(length, dims(padded)[1:-1], strict=True)):
+    padded = tf.pad(full, spatial_pads(tuple(grow))) if any(any_size(pair) for pair in grow) else full
+    if not any_size(begin) and all(
+        isinstance(a, int) and isinstance(b, int) and a == b for a, b in zip(length, dims(padded)[1:-1], strict=True)
+    ):
         return padded
-    return tf.slice(padded, [0, *begin, 0], as_shape([-1, *length, full.shape[-1]]))
+    return tf.slice(padded, as_shape([0, *begin, 0]), as_shape([-1, *length, full.shape[-1]]))

@@ -55,8 +55,14 @@ def _pair(node: Node) -> list[Value]:
 @lowers(*_UNARY)
 def _unary(node: Node) -> Value:
     kernel, name = _UNARY[node.op]
-    if node.op in {"Floor", "Ceil", "Round"} and not node.value(0).dtype.is_floating:
+    dtype = node.value(0).dtype
+    if (node.op in {"Floor", "Ceil", "Round"} and not dtype.is_floating) or (node.op == "Abs" and dtype.is_unsigned):
         return node.value(0)
+    if node.op == "Sign" and dtype.is_unsigned:
+        return spread(node, lambda x: tf.cast(tf.not_equal(x, 0), dtype), [node.value(0)])
+    if node.op == "Erf" and dtype == tf.float64:
+        # TensorFlow's kernel makes NaN of infinity; from 6 on, the nearest double is 1.
+        return spread(node, lambda x: tf.math.erf(tf.clip_by_value(x, -6.0, 6.0)), [node.value(0)])
     return unary(node, kernel, _math(name))
 
 
@@ -158,7 +164,7 @@ def _div(node: Node) -> Value:
 
 @lowers("Mod")
 def _mod(node: Node) -> Value:
-    if int(node.attr("fmod", 0)):
+    if int(node.attr("fmod", 0)) and not node.value(0).dtype.is_unsigned:
         return spread(node, functools.partial(compute, "TruncateMod", tf.truncatemod), _pair(node))
     return spread(node, functools.partial(compute, "FloorMod", tf.math.floormod), _pair(node))
 
@@ -167,11 +173,18 @@ def _mod(node: Node) -> Value:
 def _pow(node: Node) -> Value:
     base, exponent = _pair(node)
     if base.dtype == exponent.dtype:
-        return spread(node, functools.partial(compute, "Pow", tf.math.pow), [base, exponent])
+        power = tf.math.pow if base.dtype.is_floating or base.dtype.is_unsigned else _whole_power
+        return spread(node, functools.partial(compute, "Pow", power), [base, exponent])
     wide = base.dtype if base.dtype.is_floating else tf.float64
     return spread(
         node, lambda x, y: tf.cast(tf.math.pow(tf.cast(x, wide), tf.cast(y, wide)), base.dtype), [base, exponent]
     )
+
+
+def _whole_power(x: Tensor, y: Tensor) -> Tensor:
+    """Return the power of signed integers, cut to an integer; TensorFlow's own refuses negative exponents."""
+    fraction = tf.where(tf.equal(tf.abs(x), 1), tf.math.pow(x, tf.bitwise.bitwise_and(y, 1)), tf.zeros_like(x))
+    return tf.where(y < 0, fraction, tf.math.pow(x, tf.maximum(y, 0)))
 
 
 @lowers("Relu")
@@ -361,11 +374,21 @@ def cast(tensor: Tensor, target: Any, *, saturate: bool = True) -> Tensor:
         return _cast_int4(tensor, target)
     _try_cast(tensor.dtype, target)
     if target == tf.string:
-        return tf.as_string(tensor, shortest=True) if tensor.dtype.is_floating else tf.as_string(tensor)
+        return _as_string(tensor)
     if tensor.dtype == tf.string:
         wide = target if target in {tf.float32, tf.float64, tf.int32, tf.int64} else tf.float64
         return tf.cast(tf.strings.to_number(tensor, wide), target)
     return tf.cast(tensor, target)
+
+
+def _as_string(tensor: Tensor) -> Tensor:
+    """Write numbers as ONNX Runtime does: real ones with up to eight digits, truth as 1 and 0."""
+    if not tensor.dtype.is_floating:
+        return tf.as_string(tf.cast(tensor, tf.int32) if tensor.dtype == tf.bool else tensor)
+    real = tensor if tensor.dtype.size >= 4 else tf.cast(tensor, tf.float32)
+    text = tf.as_string(real, precision=8, shortest=True)
+    text = tf.where(tf.math.is_inf(real), tf.where(real > 0, "INF", "-INF"), text)
+    return tf.where(tf.math.is_nan(real), "NaN", text)
 
 
 def _cast_int4(tensor: Tensor, target: Any) -> Tensor:

@@ -108,6 +108,23 @@ def _multiplied(x: Tensor, rows: Tensor, updates: Tensor) -> Tensor:
     return x * tf.reshape(factors, as_shape(sizes))
 
 
+@lowers("TensorScatter")
+def _tensor_scatter(node: Node) -> Tensor:
+    axis, rank = node.axis(-2), node.rank()
+    order = [0, axis, *(i for i in range(1, rank) if i != axis)]
+    cache, update = (tf.transpose(node.tensor(i), order) for i in (0, 1))
+    batch, size = (tf.cast(length, tf.int64) for length in dims(cache)[:2])
+    start = node.optional(2)
+    steps = tf.range(tf.cast(dims(update)[1], tf.int64))[None, :]
+    places = steps + (tf.zeros([batch, 1], tf.int64) if start is None else start[:, None])
+    if node.attr("mode", b"linear") == b"circular":
+        places = tf.math.floormod(places, size)
+    rows = tf.stack([tf.zeros_like(places) + tf.range(batch)[:, None], places], -1)
+    kernel = "TensorScatterUpdate"
+    placed = compute(kernel, lambda held, new: tf.tensor_scatter_nd_update(held, rows, new), cache, update)
+    return tf.transpose(placed, np.argsort(order))
+
+
 @lowers("OneHot")
 def _one_hot(node: Node) -> Tensor:
     constant = node.value(1).constant
@@ -123,6 +140,7 @@ def _one_hot(node: Node) -> Tensor:
 @lowers("NonZero")
 def _non_zero(node: Node) -> Tensor:
     x = node.tensor(0)
+    x = tf.reshape(x, [1]) if x.shape.rank == 0 else x
     return tf.transpose(tf.where(x if x.dtype == tf.bool else tf.not_equal(x, tf.zeros_like(x))))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from modelport.convert.onnx_to_tf.dtypes import tf_dtype
 from modelport.convert.onnx_to_tf.layout import common_rows, turned
 from modelport.convert.onnx_to_tf.lazy import tf
-from modelport.convert.onnx_to_tf.node import Node, as_shape, dims, product
+from modelport.convert.onnx_to_tf.node import Node, any_size, as_shape, at_least_zero, dims, product
 from modelport.convert.onnx_to_tf.registry import lowers
 from modelport.convert.onnx_to_tf.value import Tensor, Value, last_order
 
@@ -145,19 +146,26 @@ def _concat(node: Node) -> Value:
 @lowers("Split")
 def _split(node: Node) -> Any:
     axis = node.axis(0)
-    sizes = node.ints("split", 1)
     value = node.value(0)
-    size = (value.shape or ())[axis]
-    if sizes is None:
-        count = int(node.attr("num_outputs", len(node.outputs)))
-        if size is None:
-            raise node.fail(f"it splits dimension {axis} evenly, whose size is not known")
-        part = -(-size // count)
-        sizes = [part] * (count - 1) + [size - part * (count - 1)]
     if value.is_last and axis > 0:
-        cut = tf.split(value.last(), sizes, last_order(node.rank()).index(axis))
+        place = last_order(node.rank()).index(axis)
+        cut = _cut(node, value.last(), place)
         return tuple(Value(last=part, rows=value.rows) for part in cut)
-    return tuple(tf.split(node.tensor(0), sizes, axis))
+    return tuple(_cut(node, node.tensor(0), axis))
+
+
+def _cut(node: Node, x: Tensor, axis: int) -> list[Tensor]:
+    """Return the parts of a tensor along a dimension that the node asks for: sizes, or as even as it goes."""
+    count = len(node.outputs)
+    if node.attr("split", None) is not None or node.optional_value(1) is not None:
+        return tf.split(x, as_shape(node.attr("split", None) or _bounds(node, 1, count)), axis, num=count)  # type: ignore[no-any-return]
+    if node.attr("num_outputs", None) is None:
+        return tf.split(x, count, axis)  # type: ignore[no-any-return]
+    size = dims(x)[axis]
+    part = -(-size // count)
+    if isinstance(size, int):
+        return tf.split(x, [min(part, max(size - part * i, 0)) for i in range(count)], axis)  # type: ignore[no-any-return]
+    return tf.split(x, tf.clip_by_value(size - part * tf.range(count), 0, part), axis, num=count)  # type: ignore[no-any-return]
 
 
 @lowers("Slice", since=10)
@@ -177,16 +185,17 @@ def _slice_by_attributes(node: Node) -> Tensor:
     return _strided(node, node.tensor(0), axes, (starts, ends, [1] * len(starts)))
 
 
-def _bounds(node: Node, index: int) -> list[Any]:
+def _bounds(node: Node, index: int, count: int | None = None) -> list[Any]:
+    """Return the elements of a vector input, ints or scalar tensors; `count` is how many it must have."""
     value = node.value(index)
     if value.constant is not None:
         return [int(item) for item in value.constant.reshape(-1)]
     if value.elements is not None:
         return list(value.elements)
     tensor = node.tensor(index)
-    if tensor.shape.rank != 1 or tensor.shape[0] is None:
+    if count is None and (tensor.shape.rank != 1 or tensor.shape[0] is None):
         raise node.fail(f"how many axes it cuts is not known from input {index}")
-    return tf.unstack(tensor)  # type: ignore[no-any-return]
+    return tf.unstack(tensor, count)  # type: ignore[no-any-return]
 
 
 def _strided(node: Node, x: Tensor, axes: list[int], cuts: tuple[list[Any], list[Any], list[int]]) -> Tensor:
@@ -216,47 +225,62 @@ def _index_vector(bounds: list[Any]) -> Any:
 
 @lowers("Pad")
 def _pad(node: Node) -> Value:
-    pads = node.ints("pads", 1) or []
     rank = node.rank()
     axes = [axis % rank for axis in node.ints("axes", 3, range(rank)) or []]
-    before, after = [0] * rank, [0] * rank
+    given = node.attr("pads", None) or _bounds(node, 1, 2 * len(axes))
+    pads: list[tuple[Any, Any]] = [(0, 0)] * rank
     for i, axis in enumerate(axes):
-        before[axis], after[axis] = pads[i], pads[i + len(axes)]
+        pads[axis] = (_as_size(given[i]), _as_size(given[i + len(axes)]))
     fill = node.optional(2)
     if fill is None:
         fill = tf.constant(node.attr("value", 0.0)) if node.version < 11 else None
     value = node.value(0)
-    turn = value.is_last and not before[0] and not after[0]
+    turn = value.is_last and not any_size(pads[0])
     order = last_order(rank) if turn else list(range(rank))
     x = value.last() if turn else node.tensor(0)
-    padded = _padded(node, x, [(before[i], after[i]) for i in order], fill)
+    padded = _padded(node, x, [pads[i] for i in order], fill)
     return Value(last=padded, rows=value.rows) if turn else Value(padded)
 
 
-def _padded(node: Node, x: Tensor, pads: list[tuple[int, int]], fill: Tensor | None) -> Tensor:
+def _as_size(given: Any) -> int | Tensor:
+    return tf.cast(given, tf.int32) if tf.is_tensor(given) else int(given)
+
+
+def _padded(node: Node, x: Tensor, pads: list[tuple[Any, Any]], fill: Tensor | None) -> Tensor:
+    if any(not isinstance(size, int) or size < 0 for pair in pads for size in pair):
+        cuts = [(at_least_zero(-low), at_least_zero(-high)) for low, high in pads]
+        lengths = [size - low - high for size, (low, high) in zip(dims(x), cuts, strict=True)]
+        x = tf.slice(x, as_shape([low for low, _ in cuts]), as_shape(lengths))
+        pads = [(at_least_zero(low), at_least_zero(high)) for low, high in pads]
     mode = node.attr("mode", b"constant")
-    if any(size < 0 for pair in pads for size in pair):
-        sizes = dims(x)
-        starts = [max(-low, 0) for low, _ in pads]
-        lengths = [size - max(-low, 0) - max(-high, 0) for size, (low, high) in zip(sizes, pads, strict=True)]
-        x = tf.slice(x, starts, as_shape(lengths))
-        pads = [(max(low, 0), max(high, 0)) for low, high in pads]
     if mode == b"constant":
         value = 0 if fill is None else tf.cast(tf.reshape(fill, []), x.dtype)
         if x.dtype == tf.bool:
             return tf.cast(tf.pad(tf.cast(x, tf.int8), pads, constant_values=tf.cast(value, tf.int8)), tf.bool)
         return tf.pad(x, pads, constant_values=value)
-    if mode == b"reflect":
-        return tf.pad(x, pads, mode="REFLECT")
     for axis, (low, high) in enumerate(pads):
-        if low or high:
+        if any_size((low, high)):
             size = dims(x)[axis]
-            positions = tf.range(-low, size + high)
-            positions = (
-                tf.math.floormod(positions, size) if mode == b"wrap" else tf.clip_by_value(positions, 0, size - 1)
-            )
-            x = tf.gather(x, positions, axis=axis)
+            x = tf.gather(x, _PADDINGS[mode](tf.range(-low, size + high), size), axis=axis)
     return x
+
+
+def _reflected(positions: Tensor, size: int | Tensor) -> Tensor:
+    period = tf.maximum(2 * (size - 1), 1)
+    within = tf.math.floormod(positions, period)
+    return tf.minimum(within, 2 * (size - 1) - within)
+
+
+def _wrapped(positions: Tensor, size: int | Tensor) -> Tensor:
+    return tf.math.floormod(positions, size)
+
+
+#: Where, by mode, the elements of a padded dimension come from; TensorFlow's own padding refuses empty batches.
+_PADDINGS: dict[bytes, Callable[[Tensor, int | Tensor], Tensor]] = {
+    b"reflect": _reflected,
+    b"edge": lambda positions, size: tf.clip_by_value(positions, 0, size - 1),
+    b"wrap": _wrapped,
+}
 
 
 @lowers("Expand")
@@ -289,7 +313,10 @@ def _wider(mine: int | Tensor, asked: int | Tensor) -> int | Tensor:
 
 @lowers("Tile")
 def _tile(node: Node) -> Tensor:
-    return tf.tile(node.tensor(0), _target(node, 1))
+    x, counts = node.tensor(0), _target(node, 1)
+    if x.dtype == tf.uint16:  # which the kernel is registered for, and refuses while it runs
+        return tf.bitcast(tf.tile(tf.bitcast(x, tf.int16), counts), tf.uint16)
+    return tf.tile(x, counts)
 
 
 @lowers("DepthToSpace", "SpaceToDepth")
@@ -325,8 +352,11 @@ def _shape(node: Node) -> Tensor:
 
 @lowers("Range")
 def _range(node: Node) -> Tensor:
-    start, limit, delta = (tf.reshape(node.tensor(i), []) for i in range(3))
-    return tf.range(start, limit, delta)
+    dtype = node.value(0).dtype
+    wide = tf.int32 if dtype == tf.int16 else dtype
+    start, limit, delta = (tf.cast(tf.reshape(node.tensor(i), []), wide) for i in range(3))
+    beyond = tf.logical_or(tf.logical_and(delta > 0, limit < start), tf.logical_and(delta < 0, limit > start))
+    return tf.cast(tf.range(start, tf.where(beyond, start, limit), delta), dtype)  # ONNX's is empty then
 
 
 @lowers("EyeLike")

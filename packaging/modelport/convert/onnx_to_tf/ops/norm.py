@@ -54,6 +54,17 @@ def _layer_norm(node: Node) -> Any:
     return result, mean, inverse
 
 
+@lowers("RMSNormalization")
+def _rms_norm(node: Node) -> Tensor:
+    axis, rank = node.axis(-1), node.rank()
+    x = node.tensor(0)
+    wide = tf.float32 if x.dtype.size < 4 and int(node.attr("stash_type", 1)) == 1 else x.dtype
+    real = tf.cast(x, wide)
+    mean = tf.reduce_mean(tf.square(real), list(range(axis, rank)), keepdims=True)
+    inverse = tf.math.rsqrt(mean + tf.cast(float(node.attr("epsilon", 1e-5)), wide))
+    return tf.cast(real * inverse, x.dtype) * node.tensor(1)
+
+
 def _centred(x: Tensor, axes: list[int], epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     mean = tf.reduce_mean(x, axes, keepdims=True)
     centred = x - mean

@@ -16,7 +16,7 @@ from modelport.convert.onnx_to_tf.value import Tensor, Value
 
 def _window(node: Node) -> tuple[Window, Tensor]:
     x = node.value(0).last() if node.value(0).constant is None else _turned(node)
-    spatial = tuple(x.shape.as_list()[1:-1])
+    spatial = dims(x)[1:-1]
     window = read_window(node, tuple(node.ints("kernel_shape") or ()), spatial)
     pads = ceil_pads(node, window, spatial)
     return Window(window.kernel, window.strides, window.dilations, pads), x
@@ -47,7 +47,7 @@ def _slid(x: Tensor, window: Window) -> list[Tensor]:
 def _max_pool(node: Node) -> Any:
     window, x = _window(node)
     lowest = -np.inf if x.dtype.is_floating else x.dtype.min
-    padded = tf.pad(x, spatial_pads(window.pads), constant_values=tf.cast(lowest, x.dtype)) if _pads(window) else x
+    padded = tf.pad(x, spatial_pads(window.pads), constant_values=tf.cast(lowest, x.dtype)) if window.is_padded else x
     if node.wants(1):
         return _with_places(node, x, padded, window)
     if _plain(window) and x.dtype.is_floating:
@@ -57,14 +57,14 @@ def _max_pool(node: Node) -> Any:
 
 
 def _largest(x: Tensor, window: Window) -> Tensor:
-    """Return the largest of each window, NaN where one is in it: TensorFlow's own kernel passes over NaN."""
+    """Return the largest of each window, NaN where one is in it: TensorFlow's own kernel passes over NaN.
+
+    It also begins at the lowest finite number, and so finds that among nothing but -infinity.
+    """
     largest = tf.nn.max_pool2d(x, window.kernel, window.strides, "VALID")
+    largest = tf.where(largest > x.dtype.min, largest, tf.constant(-np.inf, x.dtype))
     spoiled = tf.nn.max_pool2d(tf.cast(tf.math.is_nan(x), x.dtype), window.kernel, window.strides, "VALID")
     return tf.where(spoiled > 0, tf.constant(np.nan, x.dtype), largest)
-
-
-def _pads(window: Window) -> bool:
-    return any(side for pair in window.pads for side in pair)
 
 
 def _with_places(node: Node, x: Tensor, padded: Tensor, window: Window) -> tuple[Value, Value]:
@@ -94,12 +94,12 @@ def _with_places(node: Node, x: Tensor, padded: Tensor, window: Window) -> tuple
 @lowers("AveragePool")
 def _average_pool(node: Node) -> Value:
     window, x = _window(node)
-    total = _summed(tf.pad(x, spatial_pads(window.pads)) if _pads(window) else x, window)
-    if not _pads(window):
+    total = _summed(tf.pad(x, spatial_pads(window.pads)) if window.is_padded else x, window)
+    if not window.is_padded:
         return Value(last=total / int(np.prod(window.kernel)), rows=node.value(0).rows)
     ones = tf.ones(as_shape([1, *dims(x)[1:-1], 1]), x.dtype)
     if int(node.attr("count_include_pad", 0)):
-        declared = read_window(node, window.kernel, tuple(x.shape.as_list()[1:-1])).pads
+        declared = read_window(node, window.kernel, dims(x)[1:-1]).pads
         ones = tf.pad(ones, spatial_pads(declared), constant_values=1)
         extra = [(0, full[1] - own[1]) for full, own in zip(window.pads, declared, strict=True)]
         ones = tf.pad(ones, spatial_pads(tuple(extra)))
@@ -121,3 +121,26 @@ def _lp_pool(node: Node) -> Value:
     p = float(node.attr("p", 2))
     total = _summed(tf.pad(tf.pow(tf.abs(x), p), spatial_pads(window.pads)), window)
     return Value(last=tf.pow(total, 1 / p), rows=node.value(0).rows)
+
+
+@lowers("MaxUnpool")
+def _max_unpool(node: Node) -> Tensor:
+    x = node.tensor(0)
+    kernel = node.ints("kernel_shape") or []
+    rank = len(kernel)
+    strides = node.ints("strides", default=[1] * rank) or []
+    pads = node.ints("pads", default=[0] * (2 * rank)) or []
+    n, c, *spatial = dims(x)
+    sizes = [
+        (size - 1) * s - pads[i] - pads[i + rank] + k
+        for i, (size, s, k) in enumerate(zip(spatial, strides, kernel, strict=True))
+    ]
+    flat = tf.scatter_nd(
+        tf.reshape(node.tensor(1), [-1, 1]), tf.reshape(x, [-1]), tf.cast(as_shape([product([n, c, *sizes])]), tf.int64)
+    )
+    result = tf.reshape(flat, as_shape([n, c, *sizes]))
+    wanted = node.optional_constant(2, "output_shape")
+    if wanted is None:
+        return result
+    grown = [(0, int(size) - own) for size, own in zip(wanted[2:], sizes, strict=True)]
+    return tf.pad(result, [(0, 0), (0, 0), *grown])

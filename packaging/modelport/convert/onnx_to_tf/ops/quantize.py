@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from modelport.convert.onnx_to_tf.dtypes import tf_dtype
 from modelport.convert.onnx_to_tf.lazy import tf
-from modelport.convert.onnx_to_tf.node import Node
+from modelport.convert.onnx_to_tf.node import Node, dims
 from modelport.convert.onnx_to_tf.ops.conv import convolve
 from modelport.convert.onnx_to_tf.ops.elementwise import cast
 from modelport.convert.onnx_to_tf.ops.matrix import multiply
@@ -32,10 +30,7 @@ def _along(node: Node, parameter: Tensor, x: Tensor) -> Tensor:
     block = int(node.attr("block_size", 0))
     if not block:
         return parameter
-    size = x.shape[axis]
-    if size is None:
-        raise node.fail(f"it is quantized in blocks along dimension {axis}, whose size is not known")
-    return tf.gather(parameter, np.arange(size) // block, axis=axis)
+    return tf.gather(parameter, tf.range(dims(x)[axis]) // block, axis=axis)
 
 
 def _quantized(scaled: Tensor, zero: Tensor | None, target: Any) -> Tensor:
@@ -80,9 +75,9 @@ def _dynamic_quantize(node: Node) -> tuple[Tensor, Tensor, Tensor]:
     x = node.tensor(0)
     low, high = tf.minimum(tf.reduce_min(x), 0.0), tf.maximum(tf.reduce_max(x), 0.0)
     scale = (high - low) / 255.0
-    safe = tf.where(tf.equal(scale, 0), tf.ones_like(scale), scale)
-    zero = tf.cast(tf.clip_by_value(tf.round(-low / safe), 0.0, 255.0), tf.uint8)
-    return _quantized(x / safe, zero, tf.uint8), scale, zero
+    scale = tf.where(tf.equal(scale, 0), tf.ones_like(scale), scale)
+    zero = tf.cast(tf.clip_by_value(tf.round(-low / scale), 0.0, 255.0), tf.uint8)
+    return _quantized(x / scale, zero, tf.uint8), scale, zero
 
 
 def _centred(node: Node, index: int, zero_index: int, *, column: bool = False) -> Tensor:
@@ -117,7 +112,7 @@ def _convolved(node: Node, kernel: int, zeros: tuple[int, int]) -> Tensor:
     turned = Value(x)
     plain = node.having()
     plain.inputs = (turned, Value(weights))
-    window = read_window(node, tuple(weights.shape.as_list()[2:]), tuple(x.shape.as_list()[2:]))
+    window = read_window(node, tuple(weights.shape.as_list()[2:]), dims(x)[2:])
     result = convolve(plain, turned.last(), 1, int(node.attr("group", 1)), window)
     return Value(last=result, rows=turned.rows).plain()
 

@@ -126,8 +126,12 @@ def _functions(node: Node, number: int) -> list[Function]:
     defaults = _KINDS[node.op][2]
     names = [name.decode() for name in node.attr("activations", [])] or list(defaults) * 2
     alphas, betas = list(node.attr("activation_alpha", [])), list(node.attr("activation_beta", []))
-    mine = names[number * len(defaults) : (number + 1) * len(defaults)]
-    return [_activation(node, name, alphas, betas) for name in mine]
+    functions = [_activation(node, name, alphas, betas) for name in names]  # all, for each takes its constants in turn
+    return functions[number * len(defaults) : (number + 1) * len(defaults)]
+
+
+#: Activations whose constants ONNX leaves open; all but the first have an ``activation_beta`` too.
+_WITHOUT_DEFAULTS = ("ThresholdedRelu", "Affine", "ScaledTanh")
 
 
 def _activation(node: Node, name: str, alphas: list[float], betas: list[float]) -> Function:
@@ -138,16 +142,18 @@ def _activation(node: Node, name: str, alphas: list[float], betas: list[float]) 
     }  # fmt: skip
     if name in plain:
         return plain[name]  # type: ignore[no-any-return]
+    if (name in _WITHOUT_DEFAULTS and not alphas) or (name in _WITHOUT_DEFAULTS[1:] and not betas):
+        raise node.fail(f"its activation {name!r} comes without constants, for which runtimes differ; set them")
     if name in {"LeakyRelu", "Elu", "ThresholdedRelu"}:
-        alpha = alphas.pop(0) if alphas else {"LeakyRelu": 0.01, "Elu": 1.0, "ThresholdedRelu": 1.0}[name]
+        alpha = alphas.pop(0) if alphas else {"LeakyRelu": 0.01, "Elu": 1.0}[name]
         return {
             "LeakyRelu": lambda x: tf.nn.leaky_relu(x, alpha),
             "Elu": lambda x: tf.where(x < 0, alpha * tf.math.expm1(x), x),
             "ThresholdedRelu": lambda x: tf.where(x > alpha, x, tf.zeros_like(x)),
         }[name]
     if name in {"Affine", "HardSigmoid", "ScaledTanh"}:
-        a = alphas.pop(0) if alphas else {"Affine": 1.0, "HardSigmoid": 0.2, "ScaledTanh": 1.0}[name]
-        b = betas.pop(0) if betas else {"Affine": 0.0, "HardSigmoid": 0.5, "ScaledTanh": 1.0}[name]
+        a = alphas.pop(0) if alphas else 0.2
+        b = betas.pop(0) if betas else 0.5
         return {
             "Affine": lambda x: a * x + b,
             "HardSigmoid": lambda x: tf.clip_by_value(a * x + b, 0, 1),

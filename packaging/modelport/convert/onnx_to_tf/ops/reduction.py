@@ -61,7 +61,7 @@ _REDUCTIONS: dict[str, Reduce] = {
     "ReduceProd": _prod,
     "ReduceLogSumExp": _log_sum_exp,
     "ReduceLogSum": _log_sum,
-    "ReduceL1": lambda x, axes, keep: _sum(tf.abs(x), axes, keep),
+    "ReduceL1": lambda x, axes, keep: _sum(x if x.dtype.is_unsigned else tf.abs(x), axes, keep),
     "ReduceL2": _l2,
     "ReduceSumSquare": lambda x, axes, keep: _sum(tf.square(x), axes, keep),
 }
@@ -123,13 +123,26 @@ def _arg(node: Node) -> Tensor:
     return tf.expand_dims(found, axis) if int(node.attr("keepdims", 1)) else found
 
 
+def softmax(x: Tensor, axis: int = -1) -> Tensor:
+    """Return the shares along an axis; NaN for all where NaN or infinity stands among them, or nothing but -infinity.
+
+    TensorFlow's own kernel then gives zeros beside the NaN. The largest number minus itself is zero, or else NaN.
+    """
+
+    def shares(t: Tensor) -> Tensor:
+        largest = tf.reduce_max(t, axis, keepdims=True)
+        return tf.nn.softmax(t, axis) + (largest - largest)
+
+    return compute("Softmax", shares, x)
+
+
 def _hardmax(x: Tensor, axis: int) -> Tensor:
     depth = tf.shape(x)[axis]
     return tf.one_hot(tf.argmax(x, axis), depth, on_value=tf.cast(1, x.dtype), off_value=tf.cast(0, x.dtype), axis=axis)
 
 
 _SOFTMAX: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "Softmax": lambda x, axis: compute("Softmax", lambda t: tf.nn.softmax(t, axis), x),
+    "Softmax": softmax,
     "LogSoftmax": lambda x, axis: compute("LogSoftmax", lambda t: tf.nn.log_softmax(t, axis), x),
     "Hardmax": _hardmax,
 }
@@ -157,7 +170,7 @@ def _softmax_over_the_rest(node: Node) -> Tensor:
 
 @lowers("CumSum", "CumProd")
 def _cumulate(node: Node) -> Tensor:
-    axis = int(node.constant(1, "axis").reshape(()))
+    axis = tf.reshape(node.tensor(1), [])
     exclusive, reverse = bool(node.attr("exclusive", 0)), bool(node.attr("reverse", 0))
     kernel, run = ("Cumsum", tf.cumsum) if node.op == "CumSum" else ("Cumprod", tf.math.cumprod)
     return compute(kernel, lambda x: run(x, axis, exclusive=exclusive, reverse=reverse), node.tensor(0))

@@ -61,24 +61,24 @@ def _symmetric(at: Tensor, axis: Axis) -> Tensor:
 def _cropped(at: Tensor, axis: Axis) -> Tensor:
     start, end = axis.roi
     last = _floats(axis.size) - 1
-    if _is_one(axis.target):
-        return at * 0 + 0.5 * (start + end) * last
-    return start * last + at * (end - start) * last / (_floats(axis.target) - 1)
+    spread = tf.math.divide_no_nan(at * (end - start) * last, _floats(axis.target) - 1)
+    return _where_one(axis.target, at * 0 + 0.5 * (start + end) * last, start * last + spread)
 
 
 _TRANSFORMS: dict[str, Callable[[Tensor, Axis], Tensor]] = {
     "half_pixel": _half_pixel,
     "asymmetric": lambda at, axis: at / axis.scale,
     "align_corners": _align_corners,
-    "pytorch_half_pixel": lambda at, axis: at * 0 if _is_one(axis.target) else _half_pixel(at, axis),
+    "pytorch_half_pixel": lambda at, axis: _where_one(axis.target, at * 0, _half_pixel(at, axis)),
     "tf_half_pixel_for_nn": lambda at, axis: (at + 0.5) / axis.scale,
     "half_pixel_symmetric": _symmetric,
     "tf_crop_and_resize": _cropped,
 }
 
 
-def _is_one(size: Any) -> bool:
-    return isinstance(size, int) and size == 1
+def _where_one(target: Any, alone: Tensor, others: Tensor) -> Tensor:
+    """Return `alone` where the result has one element, else `others`."""
+    return tf.where(tf.equal(target, 1), alone, others)
 
 
 def _nearest(node: Node, sources: Tensor) -> Tensor:
@@ -153,11 +153,22 @@ def _resized(node: Node, x: Tensor, place: int, axis: Axis) -> Tensor:
     return result
 
 
+def _standing(node: Node, value: Value) -> tuple[Tensor, Callable[[Tensor], Value]]:
+    """Return a value as it stands, whole numbers that are to be mixed as real ones, and what makes a result of it."""
+    x, wrap = standing(node, value)
+    dtype = x.dtype
+    if dtype.is_floating or node.attr("mode", b"nearest") == b"nearest":
+        return x, wrap
+    return tf.cast(x, tf.float32 if dtype.size < 4 else tf.float64), lambda mixed: wrap(tf.saturate_cast(mixed, dtype))
+
+
 @lowers("Resize", since=11)
 def _resize(node: Node) -> Value:
     sizes = node.optional_value(3)
     if sizes is not None and sizes.constant is None and sizes.elements is not None:
         return _resize_to(node, sizes.elements)
+    if sizes is not None and sizes.constant is not None and None in (node.value(0).shape or ())[1:]:
+        return _resize_to(node, tuple(int(size) for size in sizes.constant))
     return _resize_by(node, node.optional_constant(2, "scales"), node.optional_constant(3, "sizes"), 1)
 
 
@@ -178,7 +189,7 @@ def _resize_by(node: Node, scales: Array | None, sizes: Array | None, roi_index:
     axes = [axis % rank for axis in node.attr("axes", range(rank))]
     shape = value.shape or ()
     roi = None if roi_index is None else node.optional_constant(roi_index, "roi")
-    x, wrap = standing(node, value)
+    x, wrap = _standing(node, value)
     order = last_order(rank) if value.is_last else list(range(rank))
     if sizes is not None and sizes.size:
         scales, sizes = _scales_of(node, sizes, [shape[axis] for axis in axes])
@@ -198,7 +209,7 @@ def _resize_by(node: Node, scales: Array | None, sizes: Array | None, roi_index:
             target = int(sizes[i]) if sizes is not None and sizes.size else int(np.floor(size * scale))
         region = (0.0, 1.0) if roi is None or not roi.size else (float(roi[i]), float(roi[i + len(axes)]))
         x = _resized(node, x, place, Axis(size, target, scale, region))
-    return wrap(x)  # type: ignore[no-any-return]
+    return wrap(x)
 
 
 def _resize_to(node: Node, sizes: tuple[Any, ...]) -> Value:
@@ -206,13 +217,15 @@ def _resize_to(node: Node, sizes: tuple[Any, ...]) -> Value:
     value, rank = node.value(0), node.rank()
     axes = [axis % rank for axis in node.attr("axes", range(rank))]
     if node.attr("keep_aspect_ratio_policy", b"stretch") != b"stretch":
-        raise node.fail("it keeps the aspect ratio for sizes (input 3) that are computed while the model runs")
-    x, wrap = standing(node, value)
+        raise node.fail(
+            "it keeps the aspect ratio, and what it resizes, or to what (input 3), is known only while the model runs"
+        )
+    x, wrap = _standing(node, value)
     order = last_order(rank) if value.is_last else list(range(rank))
     for axis, target in zip(axes, sizes, strict=True):
         size, place = (value.shape or ())[axis], order.index(axis)
-        if isinstance(target, int) and target == size:
-            continue
+        if isinstance(target, int) and (target == size or (axis == 0 and target == 1)):
+            continue  # exporters write a batch of one where they mean any
         if isinstance(target, int) and size is not None:
             x = _resized(node, x, place, Axis(size, target, target / size, (0.0, 1.0)))
         elif axis < 2:
@@ -222,18 +235,18 @@ def _resize_to(node: Node, sizes: tuple[Any, ...]) -> Value:
                 x = tf.identity(x)
         else:
             x = _resized(node, x, place, _running_axis(node, tf.shape(x)[place], target))
-    return wrap(x)  # type: ignore[no-any-return]
+    return wrap(x)
 
 
 def _running_axis(node: Node, size: Any, target: Any) -> Axis:
     """Return how a dimension is resized of which the old or the new size is known only while the model runs."""
     mode = node.attr("coordinate_transformation_mode", b"half_pixel")
-    if mode not in {b"half_pixel", b"align_corners", b"asymmetric", b"tf_half_pixel_for_nn"} or int(
-        node.attr("antialias", 0)
-    ):
+    known = {b"half_pixel", b"pytorch_half_pixel", b"align_corners", b"asymmetric", b"tf_half_pixel_for_nn"}
+    if mode not in known or int(node.attr("antialias", 0)):
         raise node.fail(
-            f"its sizes (input 3) are computed while the model runs, and its mode is {mode.decode()!r}"
-            f"{', with antialias' if int(node.attr('antialias', 0)) else ''}; give sizes that are constants"
+            "what it resizes, or to what (input 3), is known only while the model runs, and its mode is "
+            f"{mode.decode()!r}"
+            f"{', with antialias' if int(node.attr('antialias', 0)) else ''}; declare the shape and give constant sizes"
         )
     return Axis(size, tf.cast(target, tf.int32), _floats(target) / _floats(size), (0.0, 1.0))
 

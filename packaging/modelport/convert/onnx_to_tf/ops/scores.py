@@ -8,6 +8,7 @@ import numpy as np
 
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node
+from modelport.convert.onnx_to_tf.ops.reduction import softmax
 from modelport.convert.onnx_to_tf.value import Tensor
 
 
@@ -17,11 +18,11 @@ def transform(node: Node, scores: Tensor) -> Tensor:
     if how == "LOGISTIC":
         return tf.sigmoid(scores)
     if how == "SOFTMAX":
-        return tf.nn.softmax(scores)
+        return softmax(scores)
     if how == "SOFTMAX_ZERO":
         absent = tf.equal(scores, 0)
         exponent = tf.where(absent, tf.cast(-np.inf, scores.dtype), scores)
-        return tf.where(absent, tf.zeros_like(scores), tf.nn.softmax(exponent))
+        return tf.where(absent, tf.zeros_like(scores), softmax(exponent))
     if how == "PROBIT":
         return tf.math.ndtri(scores)
     return scores

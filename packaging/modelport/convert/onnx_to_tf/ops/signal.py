@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from modelport.convert.onnx_to_tf.dtypes import tf_dtype
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node, as_shape, dims
 from modelport.convert.onnx_to_tf.registry import lowers
-from modelport.convert.onnx_to_tf.value import Tensor
+from modelport.convert.onnx_to_tf.value import Array, Tensor
+from modelport.errors import ConversionError
 
 
 def _complex(x: Tensor) -> Tensor:
@@ -15,6 +19,8 @@ def _complex(x: Tensor) -> Tensor:
 
     In single precision, what should be zero is as far from it as the other results are large.
     """
+    if x.shape[-1] is None:
+        raise ConversionError("whether its numbers are complex is not known; declare the size of its last dimension")
     wide = tf.cast(x, tf.float64)
     return tf.complex(wide[..., 0], wide[..., 1] if x.shape[-1] == 2 else tf.zeros_like(wide[..., 0]))
 
@@ -35,6 +41,23 @@ def _resized(x: Tensor, length: int) -> Tensor:
 def _length(node: Node, index: int, what: str) -> int | None:
     found = node.optional_constant(index, what)
     return None if found is None else int(found.reshape(-1)[0])
+
+
+@lowers("MelWeightMatrix")
+def _mel_weights(node: Node) -> Array:
+    names = ("num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz")
+    bins, length, rate, low, high = (node.constant(i, name).item() for i, name in enumerate(names))
+    mels = [2595 * np.log10(1 + edge / 700) for edge in (low, high)]
+    edges = np.arange(bins + 2) * (mels[1] - mels[0]) / (bins + 2) + mels[0]
+    places = ((length + 1) * 700 * (10 ** (edges / 2595) - 1) // rate).astype(int)
+    found = np.zeros((length // 2 + 1, bins))
+    for i, (start, middle, end) in enumerate(zip(places, places[1:], places[2:], strict=False)):
+        rising = np.arange(start, middle + 1)
+        found[rising, i] = (rising - start) / (middle - start) if middle > start else 1
+        falling = np.arange(middle, end)
+        found[falling, i] = (end - falling) / max(end - middle, 1)
+    asked = int(node.attr("output_datatype", 1))
+    return found.astype(tf_dtype(asked).as_numpy_dtype)
 
 
 @lowers("DFT")

@@ -23,7 +23,7 @@ def _reflected(at: Tensor, low: float, high: Tensor) -> Tensor:
     return low + tf.minimum(offset, 2 * span - offset)
 
 
-def _picked(x: Tensor, at: list[Tensor], mode: bytes, *, corners: bool) -> Tensor:
+def picked(x: Tensor, at: list[Tensor], mode: bytes, *, corners: bool) -> Tensor:
     """Return the elements of `x`, [n, c, *spatial], at whole positions, each [n, points]: [n, c, points]."""
     inside: Any = True
     indices = []
@@ -71,7 +71,7 @@ def _grid_sample(node: Node) -> Tensor:
             place = _reflected(place, 0.0, size - 1) if corners else _reflected(place, -0.5, size - 0.5)
         at.append(place)
     if mode == b"nearest":
-        result = _picked(x, [tf.round(place) for place in at], padding, corners=corners)
+        result = picked(x, [tf.round(place) for place in at], padding, corners=corners)
     else:
         reach, weigh = (2, _cubic) if mode == b"cubic" else (1, lambda d: tf.maximum(1 - tf.abs(d), 0.0))
         base = [tf.floor(place) for place in at]
@@ -81,7 +81,7 @@ def _grid_sample(node: Node) -> Tensor:
             weight = tf.ones_like(corner[0])
             for place, own in zip(at, corner, strict=True):
                 weight = weight * weigh(place - own)
-            parts.append(_picked(x, corner, padding, corners=corners) * tf.cast(weight, x.dtype)[:, None])
+            parts.append(picked(x, corner, padding, corners=corners) * tf.cast(weight, x.dtype)[:, None])
         result = tf.add_n(parts)
     return tf.reshape(result, as_shape([sizes[0], sizes[1], *shape[1:-1]]))
 
