@@ -220,6 +220,15 @@ def test_closed_pipe_is_no_error_and_full_device_is_one(place, arguments):
     assert (lost.returncode, lost.stderr) == (4, "error: No space left on device\n")
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_error(place, closed):
+    arguments = [sys.executable, "-m", "modelport", "build", place.spec(), "-b", "torchserve", "-o", "closed"]
+    command = ["/bin/sh", "-c", f'"$@" {closed}', "sh", *arguments]
+    done = subprocess.run(command, cwd=place.root, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert next(place.root.glob("closed/*/*/torchserve/artifact.json")).read_text(encoding="utf-8").startswith("{")
+
+
 @pytest.fixture(params=["size=64k", "ro"])
 def unwritable(request, tmp_path):
     """A mounted file system that is full (all but a few KiB), or read-only."""

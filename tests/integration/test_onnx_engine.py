@@ -1,7 +1,6 @@
 """``serving.engine: onnx``: what artifacts then hold answers as the framework does, and needs no framework."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,23 +140,18 @@ def test_gelu_of_keras_which_tf2onnx_does_not_know_is_spelt_out(tmp_path):
     assert agree(write_spec(tmp_path, "{framework: tensorflow, source: m.keras}")) == ONNX_ALONE
 
 
-@pytest.mark.parametrize("samples", [True, False])
-def test_a_setting_that_skl2onnx_leaves_out_is_refused(tmp_path, samples):
-    neighbors = pytest.importorskip("sklearn.neighbors")
+def test_what_skl2onnx_leaves_out_answers_all_the_same(tmp_path):
+    """Distances as weights, and an imputer of float64, for which ONNX Runtime has no kernel."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    neighbors, impute = pytest.importorskip("sklearn.neighbors"), pytest.importorskip("sklearn.impute")
     joblib = pytest.importorskip("joblib")
     x = GENERATOR.normal(size=(80, 4))
-    joblib.dump(neighbors.KNeighborsRegressor(3, weights="distance").fit(x, x[:, 0] * 2), tmp_path / "m.joblib")
+    knn = neighbors.KNeighborsRegressor(3, weights="distance").fit(x, x[:, 0] * 2)
+    imputer = impute.SimpleImputer().fit(x)
     np.savez(tmp_path / "s.npz", features=x[:9] + 0.1)
-    model = write_spec(tmp_path, "{framework: sklearn, source: m.joblib, trust: true}")
-    with pytest.raises(ConversionError, match=r"'prediction' differs from scikit-learn's: .*--backend bentoml"):
-        model_to_run(model if samples else replace(model, samples=None))
-
-
-def test_what_onnx_runtime_has_no_kernel_for_is_refused_at_once(tmp_path):
-    impute = pytest.importorskip("sklearn.impute")
-    joblib = pytest.importorskip("joblib")
-    x = GENERATOR.normal(size=(20, 4))
-    joblib.dump(impute.SimpleImputer().fit(x), tmp_path / "m.joblib")
-    np.savez(tmp_path / "s.npz", features=x)
-    with pytest.raises(ConversionError, match=r"implementation for Imputer.*declare the inputs as float32"):
-        model_to_run(write_spec(tmp_path, "{framework: sklearn, source: m.joblib, trust: true}"))
+    for estimator, wanted in ((knn, knn.predict(x[:9] + 0.1)), (imputer, imputer.transform(x[:9] + 0.1))):
+        joblib.dump(estimator, tmp_path / "m.joblib")
+        run = model_to_run(write_spec(tmp_path, "{framework: sklearn, source: m.joblib, trust: true}"))
+        session = onnxruntime.InferenceSession(run.source, providers=["CPUExecutionProvider"])
+        found = session.run(None, {run.signature.inputs[0].name: x[:9] + 0.1})[0]
+        np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-5)

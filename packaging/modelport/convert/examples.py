@@ -39,9 +39,6 @@ def find_example(inputs: Sequence[InputSpec], sample: Mapping[str, Array] | None
     Raises:
         ConversionError: The model runs on none that could be thought of.
     """
-    strings = [spec.name for spec in inputs if spec.dtype == "string"]
-    if strings:
-        raise ConversionError(f"input {strings[0]!r} is of strings, which PyTorch does not know")
     problem: Exception | None = None
     for size in _SIZES:
         example = [_example(spec, (sample or {}).get(spec.name), size) for spec in inputs]
@@ -64,13 +61,24 @@ def other_examples(inputs: Sequence[InputSpec], example: Sequence[Array], run: R
     """Yield the example with other sizes: another batch, one row, and other sizes of the other dynamic dimensions.
 
     Sizes that are equal stay equal. What the model itself refuses is left out.
+
+    Raises:
+        ConversionError: The first dimension is called dynamic, and the model takes no other batch.
     """
     sizes = {array.shape[axis] for spec, array in zip(inputs, example, strict=True) for axis in _free(spec)}
     batched = any(spec.shape and spec.shape[0] is None for spec in inputs)
-    plans = [{"batch": 1}, {"batch": 5}] if batched else []
     changes = [dict.fromkeys([size], other) for size in sizes for other in (size + 1, size * 2, size - 1)]
-    for plan in plans:
-        yield [_resized(spec, array, plan["batch"], {}) for spec, array in zip(inputs, example, strict=True)]
+    batches = [
+        [_resized(spec, array, batch, {}) for spec, array in zip(inputs, example, strict=True)]
+        for batch in ((1, 5) if batched else ())
+    ]
+    taken = [varied for varied in batches if _runs(run, varied)]
+    if batched and not taken:
+        raise ConversionError(
+            f"the model runs on {_BATCH} rows, but neither on 1 nor on 5: its batch is fixed. Declare that size, or "
+            "make a model that takes any (torch.export with dynamic_shapes; x.flatten(1), not x.view(8, -1))"
+        )
+    yield from taken
     for change in changes:
         varied = [_resized(spec, array, _BATCH, change) for spec, array in zip(inputs, example, strict=True)]
         if _runs(run, varied):
@@ -95,6 +103,8 @@ def _example(spec: InputSpec, sample: Array | None, size: int) -> Array:
         array = np.asarray(sample, dtype=spec.dtype)
         return _resized(spec, array, _BATCH, {1: 2})
     shape = [known if known is not None else (_BATCH if axis == 0 else size) for axis, known in enumerate(spec.shape)]
+    if spec.dtype == "string":
+        return np.full(shape, "a", object)
     generator = np.random.default_rng(0)
     if np.dtype(spec.dtype).kind == "f":
         return generator.standard_normal(shape).astype(spec.dtype)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelport.convert.onnx_habits import spell_out_unbind
 from modelport.convert.route import Route, find_route
 from modelport.errors import ConversionError, MissingTool
 from modelport.samples import load_samples
@@ -61,7 +62,9 @@ def onnx_graph(model: Model) -> onnx.ModelProto:
         ConversionError: Its exporter cannot write it; the message says why and the way out.
     """
     kind = "sklearn" if model.format in SKLEARN else model.format
-    return _MAKERS[kind](model)
+    graph = _MAKERS[kind](model)
+    spell_out_unbind(graph.graph)
+    return graph
 
 
 def _read_onnx(model: Model) -> onnx.ModelProto:
@@ -96,6 +99,7 @@ def _export_torch(model: Model) -> onnx.ModelProto:
         output_names=[t.name for t in model.signature.outputs],
         call=engine.call,
         positional=engine.positional,
+        declared=model.signature.outputs,
     )
 
 
@@ -125,7 +129,7 @@ def _prove(model: Model, engine: Engine, graph: onnx.ModelProto) -> None:
 
     ONNX Runtime lacks kernels that TensorFlow has; what it cannot run is left to ``verify``.
     """
-    import onnxruntime
+    from modelport.frameworks.onnx_trial import import_runtime
 
     inputs = _some_rows(model)
     if inputs is None:
@@ -135,6 +139,7 @@ def _prove(model: Model, engine: Engine, graph: onnx.ModelProto) -> None:
     except Exception:  # noqa: BLE001 - made-up rows need not be to the estimator's taste
         return
     names = [tensor.name for tensor in model.signature.outputs]
+    onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:

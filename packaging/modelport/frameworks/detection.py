@@ -98,6 +98,11 @@ def _detect_file(path: Path, framework: str | None) -> str:
         return _detect_zip(path)
     if head.startswith(b"\x89HDF"):
         raise SpecError(f"model.source: {path}: an HDF5 file; load it with Keras and save it as .keras")
+    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        raise SpecError(
+            f"model.source: {path}: a safetensors file; write torch.save(safetensors.torch.load_file(path), "
+            "'weights.pt') and name the class that the weights belong to (model.entrypoint)"
+        )
     told = next((kind for kind, beginning in _BEGINNINGS.items() if beginning.match(head)), None)
     if told is not None:
         return told

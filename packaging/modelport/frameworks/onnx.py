@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelport.errors import MissingTool, SpecError
+from modelport.frameworks.onnx_trial import try_graph
 from modelport.frameworks.probing import SHAPE, Probe, ProbedTensor
 
 # onnx.TensorProto's element types by number.
@@ -21,21 +22,23 @@ _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.tr
 
 
 def probe_onnx(path: Path) -> Probe:
-    """Read all inputs and outputs of the graph.
+    """Read all inputs and outputs of the graph, and try it in ONNX Runtime.
 
     Raises:
-        SpecError: It is no ONNX file, too new, has ops that no server knows, or takes or gives what is no tensor.
-        MissingTool: onnx is not installed.
+        SpecError: It is no ONNX file, too new, has ops that no server knows, takes or gives what is no tensor, lacks
+            a file beside it, is not loaded by ONNX Runtime, or gives other than it declares.
+        MissingTool: onnx or onnxruntime is not installed.
     """
     model = load_graph(path)
     _refuse_newer(path, model)
     _refuse_strangers(path, model)
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
-    return Probe(
-        inputs=tuple(_tensor(value, "input") for value in graph.input if value.name not in constants),
-        outputs=tuple(_tensor(value, "output") for value in graph.output),
-    )
+    inputs = tuple(_tensor(value, "input") for value in graph.input if value.name not in constants)
+    outputs = tuple(_tensor(value, "output") for value in graph.output)
+    external_files(path)
+    try_graph(path, inputs, outputs)
+    return Probe(inputs=inputs, outputs=outputs)
 
 
 def _refuse_newer(path: Path, model: Any) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 from modelport.codefiles import collect_code
 from modelport.errors import SpecError
+from modelport.frameworks.checksums import check_archive
 from modelport.frameworks.probing import DTYPE, NAME, SHAPE, Probe, ProbedTensor, Tensors
+from modelport.frameworks.torch_checkpoint import read_keys, refuse_wrapped
 
 # torch's ScalarType by number, as exported programs write it.
 _SCALAR_TYPES = {
@@ -27,6 +29,7 @@ _UNKNOWN = frozenset({NAME, DTYPE, SHAPE})
 
 def probe_torchscript(path: Path) -> Probe:
     """Read the names of ``forward``'s arguments, and how many outputs it gives, from the code in the archive."""
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
         names = {name.partition("/")[2]: name for name in archive.namelist()}
         module, class_name = _read_class(archive.read(names["data.pkl"]))
@@ -86,6 +89,7 @@ def _numbered(count: int) -> Tensors:
 
 def probe_exported(path: Path) -> Probe:
     """Read names, dtypes and shapes from the program's JSON."""
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
         entry = next(
             name
@@ -160,23 +164,31 @@ def _exported_tensor(name: str, value: dict[str, Any]) -> ProbedTensor:
 
 def probe_state_dict(path: Path, entrypoint: str | None, root: Path) -> Probe:
     """Check that the file holds tensors only, and read the names of ``forward``'s arguments from the code's text."""
-    _refuse_module(path)
+    keys = _read_keys(path)
     if entrypoint is None:
         raise SpecError(
             f"model.source: {path}: a state dict holds weights only; name the class that they belong to "
             "(model.entrypoint: net:Net), or save the model with torch.export.save"
         )
-    main = collect_code(entrypoint, root, "model.entrypoint").main
-    return Probe(inputs=_forward_arguments(ast.parse(main.read_bytes()), entrypoint.rpartition(":")[2]))
+    code = collect_code(entrypoint, root, "model.entrypoint")
+    refuse_wrapped(keys, (file.read_text("utf-8", "replace") for file in code.files.values()), path)
+    return Probe(inputs=_forward_arguments(ast.parse(code.main.read_bytes()), entrypoint.rpartition(":")[2]))
 
 
-def _refuse_module(path: Path) -> None:
-    """Refuse files that hold more than tensors: loading them would run their code."""
+def _read_keys(path: Path) -> tuple[str, ...]:
+    """Read the keys of a state dict; nothing of the format before 1.6, of which weights_only has the last word."""
     if not zipfile.is_zipfile(path):
-        return  # the old format; weights_only has the last word
+        return ()
+    check_archive(path)
     with zipfile.ZipFile(path) as archive:
         entry = next(name for name in archive.namelist() if name.partition("/")[2] == "data.pkl")
         data = archive.read(entry)
+    _refuse_module(path, data)
+    return read_keys(data, path)
+
+
+def _refuse_module(path: Path, data: bytes) -> None:
+    """Refuse files that hold more than tensors: loading them would run their code."""
     for opcode, argument, _ in pickletools.genops(data):
         if opcode.name != "GLOBAL":
             continue

@@ -19,14 +19,14 @@ def read_fields(data: bytes | memoryview) -> dict[int, list[Field]]:
     fields: dict[int, list[Field]] = defaultdict(list)
     position = 0
     while position < len(view):
-        key, position = _read_varint(view, position)
+        key, position = read_varint(view, position)
         number, kind = key >> 3, key & 7
         if kind == 0:
-            value, position = _read_varint(view, position)
+            value, position = read_varint(view, position)
             fields[number].append(value)
             continue
         if kind == 2:
-            length, position = _read_varint(view, position)
+            length, position = read_varint(view, position)
         elif kind in (1, 5):
             length = 8 if kind == 1 else 4
         else:
@@ -49,7 +49,12 @@ def messages(fields: dict[int, list[Field]], number: int) -> list[bytes]:
     return [value for value in fields.get(number, ()) if isinstance(value, bytes)]
 
 
-def _read_varint(view: memoryview, position: int) -> tuple[int, int]:
+def read_varint(view: bytes | memoryview, position: int) -> tuple[int, int]:
+    """Read an unsigned integer; return it and where it ends.
+
+    Raises:
+        ValueError: It does not end.
+    """
     value = shift = 0
     while True:
         if position >= len(view) or shift > 63:

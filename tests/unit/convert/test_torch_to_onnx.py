@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from modelport.convert.onnx_habits import spell_out_unbind
 from modelport.convert.torch_to_onnx import export_torch
 from modelport.errors import ConversionError
 from modelport_runtime.signature import TensorSpec
@@ -288,7 +289,7 @@ def test_a_dimension_that_the_model_fixes_is_an_error() -> None:
 def test_a_program_of_fixed_batch_is_an_error() -> None:
     program = torch.export.export(torch.nn.Linear(4, 2), (torch.zeros(3, 4),))
     spec = TensorSpec(name="x", dtype="float32", shape=(None, 4))
-    with pytest.raises(ConversionError, match=r"dimension 0 of input 'x' is fixed to 3"):
+    with pytest.raises(ConversionError, match=r"runs on 3 rows, but neither .* dynamic_shapes"):
         export_torch(
             Path("m.pt2"),
             format="exported_program",
@@ -311,6 +312,156 @@ def test_a_trace_that_froze_the_batch_is_found() -> None:
 class _SizeFreezing(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.reshape(int(np.asarray(x.shape)[0]), 2, 2).sum(1)
+
+
+class _FixedBatch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(3, 2, 2)
+
+
+class _Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("asked", torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.asked += 1
+        return x + self.asked
+
+
+class _Dividing(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.avg_pool2d(x[:, None, None], (1, 2), divisor_override=7)
+
+
+@pytest.mark.parametrize(
+    ("module", "why"),
+    [
+        (_FixedBatch(), r"runs on 3 rows, but neither on 1 nor on 5: .*Declare that size"),
+        (_Counting(), r"gives two answers in output 'y'.*remembers what it was asked"),
+        (_Dividing(), r"output 'y' differs .*--backend bentoml"),
+    ],
+)
+def test_what_cannot_be_proven_is_refused_with_a_way_out(module: nn.Module, why: str) -> None:
+    with pytest.raises(ConversionError, match=why):
+        export_torch(
+            Path("m.pt"),
+            format="state_dict",
+            load=Loaded(module),
+            inputs=[spec("x", "float32", None, 4)],
+            sample=None,
+            output_names=["y"],
+        )
+
+
+def test_a_batch_that_the_model_itself_refuses_proves_nothing(lower: Callable[..., Any]) -> None:
+    """Statistics of the batch, which PyTorch does not take of one row."""
+    module = nn.BatchNorm1d(4, track_running_stats=False).eval()
+    model = export_torch(
+        Path("m"),
+        format="state_dict",
+        load=Loaded(module),
+        inputs=[spec("x", "float32", None, 4)],
+        sample=None,
+        output_names=["y"],
+    )
+    x = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(lower(model)({"x": x})["y"], wanted, rtol=1e-4, atol=1e-5)
+
+
+class _Sum(nn.Module):
+    """Doubles and passes over an input; a constant that wants gradients comes out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(1, 2))
+
+    def forward(self, x: torch.Tensor, unused: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x * 2, self.token.expand(x.shape[0], -1)
+
+
+@pytest.mark.parametrize("kind", ["state_dict", "torchscript"])
+def test_unused_inputs_and_constant_outputs(lower: Callable[..., Any], kind: str) -> None:
+    module = _Sum()
+    model = export_torch(
+        Path("m"),
+        format=kind,
+        load=Loaded(module if kind == "state_dict" else torch.jit.script(module)),
+        inputs=[spec("x", "float32", None, 4), spec("unused", "float32", None, 2)],
+        sample=None,
+        output_names=["y", "token"],
+    )
+    x = np.ones((5, 4), np.float32)
+    found = lower(model)({"x": x, "unused": np.zeros((5, 2), np.float32)})
+    np.testing.assert_array_equal(found["y"], x * 2)
+    np.testing.assert_array_equal(found["token"], np.ones((5, 2), np.float32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_types_for_which_onnx_runtime_has_no_kernel(lower: Callable[..., Any], dtype: torch.dtype) -> None:
+    """They are proven by ONNX's own evaluator; bfloat16 comes as float32."""
+
+    class Narrow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 2)).to(dtype)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x.to(dtype))
+
+    torch.manual_seed(0)
+    module = Narrow().eval()
+    model = export_torch(
+        Path("m"),
+        format="state_dict",
+        load=Loaded(module),
+        inputs=[spec("x", "float32", None, 8)],
+        sample=None,
+        output_names=["y"],
+    )
+    x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(x))
+    wanted = wanted.numpy() if dtype == torch.float64 else wanted.float().numpy()
+    found = lower(model)({"x": x})["y"]
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, atol=1e-9 if dtype == torch.float64 else 2e-2)
+
+
+def test_a_signature_that_says_what_the_model_does_not_give() -> None:
+    for declared in (spec("y", "float64", None, 3), spec("y", "float32", None, 4), spec("y", "float32", None)):
+        with pytest.raises(ConversionError, match=r"'y': the spec says .*an answer of the model is float32 \[3, 3\]"):
+            export_torch(
+                Path("m"),
+                format="state_dict",
+                load=Loaded(nn.Linear(4, 3)),
+                inputs=[spec("x", "float32", None, 4)],
+                sample=None,
+                output_names=["y"],
+                declared=[declared],
+            )
+
+
+class _Shrinking(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(x, size=(7, 9), mode="bilinear", antialias=True)
+
+
+def test_torchscript_that_the_first_exporter_writes_wrongly_goes_by_the_next(lower: Callable[..., Any]) -> None:
+    """The older exporter drops ``antialias`` without a word."""
+    array = np.random.default_rng(0).standard_normal((3, 2, 16, 16)).astype(np.float32)
+    model = export_torch(
+        Path("m.pt"),
+        format="torchscript",
+        load=Loaded(torch.jit.trace(_Shrinking(), torch.zeros(3, 2, 16, 16))),
+        inputs=[spec("x", "float32", None, 2, 16, 16)],
+        sample={"x": array},
+        output_names=["y"],
+    )
+    wanted = _Shrinking()(torch.from_numpy(array)).numpy()
+    np.testing.assert_allclose(lower(model)({"x": array})["y"], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_strings_are_refused() -> None:
@@ -405,21 +556,24 @@ def test_nan_in_a_sample_is_no_reason_to_refuse() -> None:
     assert [value.name for value in model.graph.output] == ["y"]
 
 
-def test_what_onnx_runtime_has_no_kernel_for_is_one_sentence() -> None:
-    class Inner(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(3, 2).bfloat16()
+class _Decaying(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = torch.zeros_like(x[:, 0])
+        for step in x.unbind(1):
+            total = total * 0.5 + step
+        return total
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.layer(x.bfloat16()).float()
 
-    with pytest.raises(ConversionError, match=r"ONNX Runtime does not take .* model\.float\(\)"):
-        export_torch(
-            Path("m"),
-            format="torchscript",
-            load=Loaded(torch.jit.trace(Inner(), torch.zeros(2, 3))),
-            inputs=[spec("x", "float32", None, 3)],
-            sample=None,
-            output_names=["y"],
-        )
+def test_scripted_unbind_drops_its_axis(lower: Callable[..., Any]) -> None:
+    """PyTorch's older exporter relies on what ONNX Runtime alone does; the loop is an inner graph."""
+    x = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
+    model = export_torch(
+        Path("m.pt"),
+        format="torchscript",
+        load=Loaded(torch.jit.script(_Decaying())),
+        inputs=[spec("x", "float32", None, 6)],
+        sample=None,
+        output_names=["y"],
+    )
+    spell_out_unbind(model.graph)
+    np.testing.assert_allclose(lower(model)({"x": x})["y"], _Decaying()(torch.from_numpy(x)).numpy(), rtol=1e-5)

@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,65 @@ def test_state_dicts_tell_their_codes_arguments(torch_files: Path, tmp_path: Pat
         "class Net:\n    def forward(self, *tensors):\n        raise SystemExit\nraise SystemExit\n"
     )
     assert probe("state_dict", torch_files / "weights.pt", entrypoint="net.py:Net", root=tmp_path).inputs is None
+
+
+@pytest.mark.parametrize("file", ["weights.pt", "script.pt", "program.pt2"])
+def test_a_flipped_bit_in_weights_is_found(torch_files: Path, tmp_path: Path, file: str) -> None:
+    """PyTorch itself reads past it."""
+    shutil.copy(torch_files / file, tmp_path / file)
+    with zipfile.ZipFile(tmp_path / file) as archive:
+        member = max(
+            (info for info in archive.infolist() if "/data/" in info.filename), key=lambda info: info.file_size
+        )
+        weights = archive.read(member)
+    data = bytearray((tmp_path / file).read_bytes())
+    data[data.index(weights) + 6] ^= 0x40
+    (tmp_path / file).write_bytes(data)
+    with pytest.raises(SpecError, match=r"damaged inside: '.*/data/.*' does not have the checksum"):
+        probe(detect_format(tmp_path / file), tmp_path / file, entrypoint="net:Net", root=torch_files)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "why"),
+    [
+        (
+            lambda state: {"state_dict": state, "epoch": 3},
+            r"weights are under 'state_dict': .*\['state_dict'\], 'weights",
+        ),
+        (lambda state: {"net": state, "optimizer": {"lr": 0.1}}, r"it holds 'net', 'optimizer'\); .*\['net'\]"),
+        (lambda state: {f"module.{key}": value for key, value in state.items()}, r"begins with 'module\.'"),
+        (lambda state: {f"_orig_mod.{key}": value for key, value in state.items()}, r"begins with '_orig_mod\.'"),
+        (lambda state: {**state, "step": 4}, r"no state dict, which holds tensors alone"),
+        (lambda state: list(state.values()), r"holds a list, no state dict"),
+        (lambda state: state["fc.weight"], r"holds a tensor, no state dict"),
+        (dict, None),
+        (lambda _: {}, None),  # of a model without weights
+    ],
+)
+def test_checkpoints_that_are_no_state_dict(torch_files: Path, tmp_path: Path, wrap: Any, why: str | None) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save(wrap(torch.load(torch_files / "weights.pt", weights_only=True)), tmp_path / "m.pt")
+    if why is None:
+        assert probe("state_dict", tmp_path / "m.pt", entrypoint="net:Net", root=torch_files).inputs is not None
+        return
+    with pytest.raises(SpecError, match=why):
+        probe("state_dict", tmp_path / "m.pt", entrypoint="net:Net", root=torch_files)
+
+
+def test_wrapped_weights_belong_to_a_class_that_wraps(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    code = "import torch\n\nclass Net(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    code += "        self.module = torch.nn.Linear(2, 1)\n\n    def forward(self, x):\n        return self.module(x)\n"
+    (tmp_path / "wrapping.py").write_text(code)
+    torch.save({f"module.{key}": value for key, value in torch.nn.Linear(2, 1).state_dict().items()}, tmp_path / "m.pt")
+    assert probe("state_dict", tmp_path / "m.pt", entrypoint="wrapping:Net").inputs is not None
+
+
+def test_safetensors_are_named(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode().ljust(128)
+    (tmp_path / "m.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(SpecError, match=r"a safetensors file; .*model\.entrypoint"):
+        detect_format(tmp_path / "m.safetensors", "pytorch")
 
 
 @pytest.fixture
@@ -185,6 +245,58 @@ def test_an_op_that_no_server_has_is_named_with_its_node(tmp_path: Path) -> None
     _onnx_model(tmp_path, node, opsets=[("", 17), ("com.acme", 1)])
     with pytest.raises(SpecError, match=r"op 'Twice' of node 'doubling' is of the domain 'com\.acme'.*ONNX function"):
         probe("onnx", tmp_path / "m.onnx")
+
+
+def _graph(
+    tmp_path: Path,
+    nodes: Sequence[tuple[str, list[str], list[str], dict[str, Any]]],
+    declared: tuple[str, list[Any]],
+    opset: int = 18,
+) -> Path:
+    """Write a graph from x, [N, 3], and the matrix w, [3, 5], to y."""
+    onnx = pytest.importorskip("onnx")
+    helper, proto = onnx.helper, onnx.TensorProto
+    graph = helper.make_graph(
+        [helper.make_node(op, inputs, outputs, **attributes) for op, inputs, outputs, attributes in nodes],
+        "g",
+        [helper.make_tensor_value_info("x", proto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", getattr(proto, declared[0]), declared[1])],
+        [onnx.numpy_helper.from_array(np.ones((3, 5), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+    onnx.save(model, tmp_path / "m.onnx")
+    return tmp_path / "m.onnx"
+
+
+_PRODUCT = [("MatMul", ["x", "w"], ["y"], {})]
+_HALVING = [("Constant", [], ["s"], {"value_ints": [2, -1]}), ("Reshape", ["x", "s"], ["y"], {})]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "declared", "opset", "why"),
+    [
+        (_PRODUCT, ("FLOAT", ["N", 4]), 18, r"'y' is declared as float32 \[\?, 4\], but .* gives float32 \[3, 5\]"),
+        (_PRODUCT, ("FLOAT", ["N"]), 18, r"'y' is declared as float32 \[\?\], but .*graph\.output\[0\]\.type"),
+        (_PRODUCT, ("FLOAT", [1, 5]), 18, r"'y' is declared as float32 \[1, 5\], but for inputs of shape x \[3, 3\]"),
+        (_PRODUCT, ("DOUBLE", ["N", 5]), 18, r"does not load it: Type Error: .*output arg \(y\)"),
+        (_PRODUCT, ("FLOAT", ["N", 5]), 27, r"does not load it: .*Opset 27"),
+        (_HALVING, ("FLOAT", [2, "M"]), 18, None),  # takes none of the inputs that are made up
+        ([("Relu", ["q"], ["y"], {})], ("FLOAT", ["N", 3]), 18, r"does not load it: Invalid model\. Node input 'q'"),
+        ([("Foo", ["x"], ["y"], {})], ("FLOAT", ["N", 3]), 18, r"does not load it: .*No Op registered for Foo"),
+        ([("Softmax", ["x"], ["y"], {"axis": 7})], ("FLOAT", ["N", 3]), 18, r"does not load it: .*'axis' must be in"),
+        (_PRODUCT, ("FLOAT", ["rows", 5]), 7, None),
+    ],
+)
+def test_an_onnx_file_is_tried_before_it_is_used(
+    tmp_path: Path, nodes: Any, declared: Any, opset: int, why: str | None
+) -> None:
+    path = _graph(tmp_path, nodes, declared, opset)
+    if why is None:
+        assert told(probe("onnx", path).inputs) == [("x", "float32", (None, 3))]
+        return
+    with pytest.raises(SpecError, match=why) as caught:
+        probe("onnx", path)
+    assert "onnxruntime_src" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

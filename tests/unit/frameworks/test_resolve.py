@@ -161,7 +161,7 @@ def test_broken_files(resolve: Resolve, torch_files: Path, tmp_path: Path) -> No
         "missing.pt": "no such file or folder",
         "models:/digits@champion": "mlflow artifacts download",
         "https://example.org/m.pt": "curl -fLO",
-        "m.mar": "unzip m.mar",
+        broken(tmp_path, "m.mar", b"PK"): "unzip m.mar",
         ".": "a folder without saved_model.pb",
     }
     for source, words in cases.items():

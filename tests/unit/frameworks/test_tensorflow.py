@@ -12,6 +12,7 @@ import pytest
 
 from modelport.errors import SpecError
 from modelport.frameworks import probe, reference
+from modelport.frameworks.tensorflow_variables import crc32c
 
 tf = pytest.importorskip("tensorflow")
 keras = pytest.importorskip("keras")
@@ -134,3 +135,106 @@ def test_a_saved_model_copied_in_part_is_refused(tmp_path: Path, part: str) -> N
     (tmp_path / "m" / part).unlink()
     with pytest.raises(SpecError, match=f"needs {part}, which is not there"):
         probe("saved_model", tmp_path / "m")
+
+
+class _Values(tf.Module):  # type: ignore[misc, unused-ignore]
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = tf.Variable(np.random.default_rng(0).random((4, 3000), np.float32))  # longer than one lane
+        self.words = tf.Variable(["one", "", "three"])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], name="x")])
+    def __call__(self, x: Any) -> dict[str, Any]:
+        return {"y": x @ self.matrix, "words": self.words}
+
+
+def test_values_are_held_against_their_checksums(tmp_path: Path) -> None:
+    module = _Values()
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.__call__)
+    index, values = (tmp_path / "m" / "variables" / f"variables.{end}" for end in ("index", "data-00000-of-00001"))
+    assert probe("saved_model", tmp_path / "m").signature() is not None
+    for file, at, why in (
+        (values, 0.01, r"damaged inside: the values of 'matrix/\.ATTRIBUTES/VARIABLE_VALUE' do not have the checksum"),
+        (values, 0.98, r"damaged inside: the values of '.*' do not have the checksum"),
+        (index, 0.1, r"damaged inside \(a block does not have the checksum"),
+    ):
+        whole = file.read_bytes()
+        flipped = bytearray(whole)
+        flipped[int(at * len(whole))] ^= 1
+        file.write_bytes(flipped)
+        with pytest.raises(SpecError, match=why):
+            probe("saved_model", tmp_path / "m")
+        file.write_bytes(whole)
+    values.write_bytes(values.read_bytes()[:-1])
+    with pytest.raises(SpecError, match=r"the values of '.*' are cut off"):
+        probe("saved_model", tmp_path / "m")
+
+
+@pytest.mark.parametrize("size", [0, 4095, 4096, 12_289])
+def test_sums_in_lanes_are_those_of_a_byte_after_the_other(size: int) -> None:
+    data = np.random.default_rng(size).bytes(size)
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    assert crc32c(data) == crc ^ 0xFFFFFFFF
+
+
+def test_a_graph_that_calls_python_is_refused(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.answer = tf.function(
+        lambda x: {"y": tf.py_function(lambda t: t * 2, [x], tf.float32)},
+        input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures=module.answer)
+    with pytest.raises(SpecError, match=r"calls back into the Python program .*EagerPyFunc"):
+        probe("saved_model", tmp_path / "m")
+
+
+class Tripled(keras.layers.Layer):  # type: ignore[misc, unused-ignore]
+    """A layer whose code is in no file of a model."""
+
+    def call(self, x: Any) -> Any:
+        return x * 3
+
+
+Tripled.__module__ = "nowhere_to_be_found"
+
+
+def _twins(x: Any) -> Any:
+    layer = keras.layers.Dense(3, name="d")
+    return [layer(x), layer(layer(x))]
+
+
+@pytest.mark.parametrize(
+    ("build", "why"),
+    [
+        (_twins, r"2 outputs come from one layer, 'd'.*keras\.Model\(inputs, \{"),
+        (keras.layers.Lambda(lambda x: x * 2), r"holds a Lambda layer, which is code .* model\.export\('folder'\)"),
+        (Tripled(), r"class 'Tripled' of the module 'nowhere_to_be_found', which is not in the file"),
+    ],
+)
+def test_keras_files_that_no_server_could_load_or_answer_from(tmp_path: Path, build: Any, why: str) -> None:
+    ends = keras.Input((3,), name="x")
+    keras.Model(ends, build(ends)).save(tmp_path / "m.keras")
+    with pytest.raises(SpecError, match=why):
+        probe("keras", tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (lambda: keras.layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot"), ("int64", (None, 3))),
+        (lambda: keras.layers.StringLookup(vocabulary=["a", "b"]), ("int64", (None, 1))),
+        (lambda: keras.layers.Hashing(5), ("int64", (None, 1))),
+    ],
+)
+def test_keras_layers_tell_what_their_graph_gives(tmp_path: Path, resolve: Any, layer: Any, told: Any) -> None:
+    """Keras itself says that one-hot words are floats, and they are not."""
+    ends = keras.Input((1,), dtype="string", name="w")
+    model = keras.Model(ends, layer()(ends))
+    model.save(tmp_path / "m.keras")
+    output = resolve("m.keras", framework="tensorflow", root=tmp_path).signature.outputs[0]
+    assert (output.dtype, output.shape) == told
+    assert model(tf.constant([["a"]])).dtype.name == output.dtype

@@ -64,7 +64,7 @@ def _classifier(node: Node) -> Any:
         chances = _coupled(tf.sigmoid(-(margins * a + b)), len(per_class))
         scores = chances
     else:
-        scores = tf.concat([margins, -margins], 1) if len(per_class) == 2 else margins
+        scores = tf.concat([-margins, margins], 1) if len(per_class) == 2 else margins
     return tf.gather(names, tf.argmax(votes, 1)), tf.cast(transform(node, scores), tf.float32)
 
 
