@@ -133,7 +133,7 @@ def main() -> int:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
     held = True
     print(f"batch {BATCH}, {threads} threads, {rounds} rounds")
     for name, (make, limit) in CASES.items():

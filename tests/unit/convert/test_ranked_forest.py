@@ -75,7 +75,7 @@ def test_each_row_reaches_its_leaf(depth: int, mode: int, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("columns", [1, 13, 48, 49])
-@pytest.mark.parametrize("trees", [1, 64, 130])
+@pytest.mark.parametrize("trees", [1, 128, 140])
 def test_treetops_of_many_trees_and_columns(trees: int, columns: int) -> None:
     generator = np.random.default_rng(columns)
     forest = grow(generator, 0, 8, trees, columns)

@@ -24,7 +24,7 @@ _PLACE_SHIFT = _COLUMN_BITS + _RANK_BITS
 _MOST_NODES = 1 << (63 - _PLACE_SHIFT)
 _HIGHEST_RANK = (1 << _RANK_BITS) - 1
 #: Levels between two times at which rows at leaves are put aside, from the roots and from below the treetops.
-_FROM_ROOTS, _FROM_EXITS = (8, 4), (3, 3)
+_FROM_ROOTS, _FROM_EXITS = (8, 4), (6, 5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,34 +64,37 @@ def walk_ranked(x: Tensor, forest: Forest, given: Array) -> Tensor | None:
     if ranked.tops is None:
         start = tf.tile(tf.range(trees, dtype=tf.int64), [rows])
     else:
-        start = tf.reshape(find_exits(x, ranked.tops, below=ranked.below), [-1])
+        start = find_exits(x, ranked.tops, below=ranked.below)
+    at = tf.reshape(start, [-1, 1])
     if ranked.depth:
         keys, width = _keys(tf.gather(x, ranked.columns, axis=1), ranked), 2 * len(ranked.columns)
-        base = tf.reshape(tf.range(rows)[:, None] * width + tf.zeros([1, trees], tf.int64), [-1])
-        start = _descend(ranked, keys, base, start, 0)
-    return tf.reshape(tf.gather(tf.constant(given[ranked.order]), start), [-1, trees])
+        base = tf.reshape(tf.range(rows)[:, None] * width + tf.zeros([1, trees], tf.int64), [-1, 1])
+        at = _descend(ranked, keys, base, at, 0)
+    return tf.reshape(tf.gather_nd(tf.constant(given[ranked.order]), at), [-1, trees])
 
 
 def _descend(ranked: Ranked, keys: Tensor, base: Tensor, at: Tensor, level: int) -> Tensor:
-    """Take the steps from a level to the deepest; rows that stand at leaves go no further than the next cut."""
+    """Take the steps from a level to the deepest; rows that stand at leaves go no further than the next cut.
+
+    All are columns, [places, 1], as GatherND takes them: it assigns numbers where Gather copies slices.
+    """
     first, later = _FROM_ROOTS if ranked.tops is None else _FROM_EXITS
     cut = level + (later if level else first)
-    nodes = tf.constant(ranked.nodes)
+    nodes = tf.constant(ranked.nodes[:, None])
     for _ in range(level, min(cut, ranked.depth)):
-        node = tf.gather(nodes, at)
-        key = tf.gather(keys, tf.bitwise.bitwise_and(node, np.int64((1 << _COLUMN_BITS) - 1)) + base)
+        node = tf.gather_nd(nodes, at)
+        key = tf.gather_nd(keys, tf.bitwise.bitwise_and(node, np.int64((1 << _COLUMN_BITS) - 1)) + base)
         at = tf.bitwise.right_shift(node - key, np.int64(_PLACE_SHIFT))
     if cut >= ranked.depth:
         return at
     leaf = np.int64(_HIGHEST_RANK << _COLUMN_BITS)
-    going = tf.where(tf.not_equal(tf.bitwise.bitwise_and(tf.gather(nodes, at), leaf), leaf))
-    some = going[:, 0]
-    reached = _descend(ranked, keys, tf.gather(base, some), tf.gather(at, some), cut)
+    going = tf.where(tf.not_equal(tf.bitwise.bitwise_and(tf.gather_nd(nodes, at), leaf), leaf))[:, :1]
+    reached = _descend(ranked, keys, tf.gather_nd(base, going), tf.gather_nd(at, going), cut)
     return tf.tensor_scatter_nd_update(at, going, reached)
 
 
 def _keys(x: Tensor, ranked: Ranked) -> Tensor:
-    """Return what is taken from nodes, [batch * columns * 2]: each column for nodes where NaN holds and where not.
+    """Return what is taken from nodes, [batch * columns * 2, 1]: a column for nodes where NaN holds and where not.
 
     A key's rank is at most a node's if and only if the node's condition holds.
     """
@@ -103,7 +106,7 @@ def _keys(x: Tensor, ranked: Ranked) -> Tensor:
         [tf.where(absent, np.int64(0), rank), tf.where(absent, np.int64(_HIGHEST_RANK), rank)], -1
     )  # [batch, columns, 2]
     shifted = tf.bitwise.left_shift(both, np.int64(_COLUMN_BITS))
-    return tf.reshape(shifted + np.arange(2 * len(ranked.columns)).reshape(-1, 2), [-1])
+    return tf.reshape(shifted + np.arange(2 * len(ranked.columns)).reshape(-1, 2), [-1, 1])
 
 
 def _rank(forest: Forest, dtype: type) -> Ranked | None:

@@ -20,12 +20,12 @@ from modelport.convert.onnx_to_tf.value import Array, Tensor
 #: Exits of a tree: the bits of a word.
 _EXITS = 64
 #: Trees whose words stand side by side. Their thresholds are ranked together, so that the table grows with its square.
-_GROUP = 64
+_GROUP = 128
 #: With more columns the lookups cost more than the levels that they replace.
 _MOST_COLUMNS = 48
 _MOST_TABLE_BYTES = 1 << 26
 #: Columns that are looked up at a time.
-_BLOCK = 8
+_BLOCK = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
