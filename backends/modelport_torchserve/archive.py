@@ -19,6 +19,7 @@ from modelport.describe import describe_model, transform_reference
 from modelport.errors import SpecError
 from modelport.model import Model
 from modelport.plan import Content, Generated, PlannedFile
+from modelport.sources import check_present
 from modelport_runtime.codec import NPZ, encode
 from modelport_runtime.description import FILE_NAME, ModelDescription
 
@@ -70,6 +71,20 @@ def _parts(model: Model, options: TorchServeOptions) -> Iterable[tuple[str, str,
         if not path.is_file():
             raise SpecError(f"backends.torchserve.handler: {path} is not a file; it is looked for beside the spec")
         yield "backends.torchserve.handler", path.name, copied(path)
+    for index, name in enumerate(options.extra_files):
+        key = f"backends.torchserve.extra_files[{index}]"
+        yield from ((key, path, content) for path, content in _extra_files(model.root / name, key))
+
+
+def _extra_files(source: Path, key: str) -> Iterable[tuple[str, Content]]:
+    """Give a file under its own name, or all files of a folder by their paths in it."""
+    check_present(source, key)
+    if source.is_file():
+        yield source.name, copied(source)
+        return
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield path.relative_to(source).as_posix(), copied(path)
 
 
 def _runtime(options: TorchServeOptions) -> dict[str, Content]:

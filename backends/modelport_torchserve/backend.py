@@ -136,5 +136,8 @@ def _warnings(model: Model, options: TorchServeOptions) -> tuple[str, ...]:
     if model.samples is None:
         warnings.append("samples: none, so a worker is ready when the model is loaded, before it answered anything")
     if options.handler is not None:
-        warnings.append("backends.torchserve.handler: your own code decides what is answered, and when it is ready")
+        warnings.append(
+            "backends.torchserve.handler: your own code decides what is answered, and when it is ready; verify and "
+            "modelport.connect need it to take and give modelport's bodies, JSON or npz"
+        )
     return tuple(warnings)

@@ -7,6 +7,7 @@ worker that has loaded the model can answer, and which runs no inference. The sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 
 SERVICE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService"
 HANDLER_RAISED = "prediction failed"  # TorchServe's own words for it
+WORKER_DIED = "worker died"  # the same words for a worker that was too slow, which TorchServe ends
+WHY_IT_DIED = (
+    "either it took longer than TorchServe's time-out for an answer (serving.timeout_s, responseTimeout), or its "
+    "process ended by itself; TorchServe's log has which, and another is started"
+)
+REFUSED_TOKEN = re.compile(r"token auth(oriz|entic)ation failed")  # its versions differ
 SMALL_BYTES = 2**20  # nobody forbids requests as short as that
 NO_WORKER = "has no worker"  # the same words where there is none and where its queue is full
 
@@ -173,8 +180,10 @@ def judge_torchserve(reply: Reply) -> Failure | None:
         kind, text = ServerError, f"{text}: the handler raised; TorchServe's log has why"
     elif NO_WORKER in words:
         kind, retry = Overloaded, True
-    elif "token authentication failed" in words:
+    elif REFUSED_TOKEN.search(words):
         kind, text = ClientError, f"{text}; pass token=… from its key_file.json"
+    elif WORKER_DIED in words:
+        kind, text = ServerError, f"{text}: {WHY_IT_DIED}"
     elif reply.status == "INTERNAL" and "notfoundexception" in words:
         kind = ModelNotFound
     elif reply.status == "RESOURCE_EXHAUSTED" and "takes at most" in words:  # its gRPC name for HTTP's 413

@@ -82,6 +82,11 @@ class TorchServeOptions(Section):
         description="Your own handler, file.py or file.py:function, instead of modelport's. For readiness it must "
         "answer TorchServe's describe requests, as handlers built on BaseHandler do.",
     )
+    extra_files: Items[str] = Field(
+        default=(),
+        description="Further files for the archive's root, beside the spec: what your own code reads or imports. Of a "
+        "folder, what is in it, as torch-model-archiver --extra-files does.",
+    )
     image: PythonImageSection = Field(default=PythonImageSection(), description="How the container image is made.")
     properties: dict[str, str | int | bool] = Field(
         default_factory=dict, description=f"Further lines of config.properties: {', '.join(OTHER_PROPERTIES)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,15 @@ from modelport.artifact import Artifact, source_date, write_artifact
 from modelport.backend import Backend, backend_names, load_backend
 from modelport.errors import BuildError, SpecError
 from modelport.model import Model
-from modelport.plan import BuildPlan
+from modelport.plan import Archived, BuildPlan, Copied, PlannedFile
 
 TOOLS = ("numpy", "torch", "tensorflow", "onnx", "onnxruntime", "onnxscript", "scikit-learn", "skl2onnx", "bentoml")
 ALL = "all"
+# The keys of a spec by which an artifact answers as it does.
+ANSWERING = (
+    "name", "version", "model", "signature", "labels", "transform", "preprocess", "postprocess", "environment",
+    "serving",
+)  # fmt: skip
 
 
 def select_backends(names: Iterable[str]) -> tuple[Backend, ...]:
@@ -106,15 +111,47 @@ def resolve(spec_path: Path) -> Model:
     return resolve_model(load_spec(spec_path), spec_path.resolve().parent)
 
 
+def outdated_parts(artifact: Artifact, plan: BuildPlan) -> list[str]:
+    """Name the files and the keys of the spec that an artifact was built from and that are others by now, sorted.
+
+    Samples, and keys that change no answer (``verify``, ``deploy``, other backends'), do not count.
+    """
+    then, now = artifact.record, _record(plan)
+    old, new = then["model"]["inputs"], now["model"]["inputs"]
+    samples = {Path(spec["samples"]).name for spec in (then["spec"], now["spec"]) if "samples" in spec}
+    files = [name for name in (old.keys() | new.keys()) - samples if old.get(name) != new.get(name)]
+    keys = [key for key in ANSWERING if then["spec"].get(key) != now["spec"].get(key)]
+    options = [spec.get("backends", {}).get(plan.backend, {}) for spec in (then["spec"], now["spec"])]
+    if options[0] != options[1]:
+        keys.append(f"backends.{plan.backend}")
+    return sorted(files + keys)
+
+
+def _ingredients(plan: BuildPlan) -> dict[str, Copied]:
+    """Give the files that an artifact is made of, by name: the model's, code, samples, and whatever else is copied."""
+    model = plan.model
+    given = model.original or model
+    found = {**given.files, **given.code}
+    for file in (model.transform, model.samples):
+        if file is not None:
+            found[file.path.name] = file
+    known = {file.path for file in found.values()}
+    # What has a label was made from the model, and is no file of the user's.
+    others = {file.path.name: file for file in _copied(plan.files) if file.path not in known and not file.label}
+    return {**others, **found}
+
+
+def _copied(files: Iterable[PlannedFile]) -> Iterator[Copied]:
+    for file in files:
+        if isinstance(file.content, Copied):
+            yield file.content
+        elif isinstance(file.content, Archived):
+            yield from _copied(file.content.members)
+
+
 def _record(plan: BuildPlan) -> dict[str, Any]:
     """What ``artifact.json`` says: enough to tell what went in, nothing that tells on which machine."""
     model = plan.model
-    given = model.original or model
-    inputs = {**given.files, **given.code}
-    if model.transform is not None:
-        inputs[model.transform.path.name] = model.transform
-    if model.samples is not None:
-        inputs[model.samples.path.name] = model.samples
     return {
         "modelport": 1,
         "backend": plan.backend,
@@ -125,7 +162,7 @@ def _record(plan: BuildPlan) -> dict[str, Any]:
             "signature": model.signature.to_json(),
             "served": model.served.to_json(),
             "requirements": list(model.requirements),
-            "inputs": {name: file.sha256 for name, file in sorted(inputs.items())},
+            "inputs": {name: file.sha256 for name, file in sorted(_ingredients(plan).items())},
         },
         "facts": dict(plan.facts),
         "warnings": list(plan.warnings),

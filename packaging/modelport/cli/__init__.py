@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -9,6 +10,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; end the process with the exit code that `modelport.errors` gives."""
+    open_streams()
     try:
         code = answer(sys.argv[1:])
     except KeyboardInterrupt:  # before the commands are loaded, or while the error is told
@@ -23,6 +25,14 @@ def main() -> None:
     # if it was caught, and under ``python -m`` ends as if killed by it. The next `exec` makes it forget.
     exec("")  # noqa: S102  # of nothing
     sys.exit(code)
+
+
+def open_streams() -> None:
+    """Give a stream that the caller has closed (``>&-``) to nowhere: a file opened next would get its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False))
 
 
 def answer(arguments: list[str]) -> int:

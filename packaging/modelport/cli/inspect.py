@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelport.cli.shared import json_option
+from modelport.cli.shared import json_option, token_option
 from modelport.console import print_json, stdout
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ URLS = ("http://", "https://", "grpc://", "grpcs://")
 @click.argument("target")
 @click.option("--entrypoint", metavar="MODULE:CLASS", help="The class of a state dict, beside the model.")
 @click.option("--trust", is_flag=True, help="Load joblib and pickle files, which run code when they are loaded.")
+@token_option
 @json_option
-def command(target: str, entrypoint: str | None, *, trust: bool, as_json: bool) -> None:
+def command(target: str, entrypoint: str | None, token: str | None, *, trust: bool, as_json: bool) -> None:
     """Tell what TARGET is: a model's file or folder, a spec, an artifact's folder, or the URL of a running service."""
     path = Path(target)
     if target.startswith(URLS):
-        facts = inspect_url(target)
+        facts = inspect_url(target, token)
     elif (path / "artifact.json").is_file():
         facts = inspect_artifact(path)
     elif path.suffix in (".yaml", ".yml") and path.is_file():
@@ -146,7 +147,7 @@ def inspect_artifact(path: Path) -> dict[str, Any]:
     }
 
 
-def inspect_url(url: str) -> dict[str, Any]:
+def inspect_url(url: str, token: str | None = None) -> dict[str, Any]:
     """Ask a running service what it serves.
 
     Raises:
@@ -154,7 +155,7 @@ def inspect_url(url: str) -> dict[str, Any]:
     """
     from modelport import connect
 
-    client = connect(url)
+    client = connect(url, token=token)
     try:
         metadata = client.metadata()
         ready = client.ready()

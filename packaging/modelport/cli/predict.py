@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelport.cli.shared import json_option
+from modelport.cli.shared import json_option, token_option
 from modelport.client.files import output_kind, read_inputs, write_outputs
 from modelport.console import print_json, stderr, stdout
 from modelport.errors import SpecError
@@ -35,7 +35,7 @@ MOST_VALUES = 12
 @click.option("--model-version", help="The model's version, where the URL does not hold it.")
 @click.option("--backend", help="The server's kind, where it shall not be found out.")
 @click.option("--timeout", "timeout_s", type=float, default=30.0, show_default=True, metavar="SECONDS")
-@click.option("--token", envvar="MODELPORT_TOKEN", help="Sent as a bearer token; or set MODELPORT_TOKEN.")
+@token_option
 @json_option
 def command(  # noqa: PLR0913, PLR0917  # one parameter an option
     url: str,

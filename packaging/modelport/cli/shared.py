@@ -36,6 +36,8 @@ output_option = click.option(
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
 
+token_option = click.option("--token", envvar="MODELPORT_TOKEN", help="Sent as a bearer token; or set MODELPORT_TOKEN.")
+
 
 def artifact_of(path: Path, name: str | None, output: Path) -> tuple[Backend, Artifact]:
     """Give the artifact that a command was pointed at: a folder that holds one, or a spec, which is built first.

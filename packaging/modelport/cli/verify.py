@@ -6,11 +6,12 @@ from contextlib import closing
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from modelport.artifact import Artifact, changed_files, read_artifact
 from modelport.backend import Backend
-from modelport.build import build_artifact, destination, plan_all, resolve, select_backends
-from modelport.cli.shared import backend_option, json_option, output_option, spec_argument
+from modelport.build import build_artifact, destination, outdated_parts, plan_all, resolve, select_backends
+from modelport.cli.shared import backend_option, json_option, output_option, spec_argument, token_option
 from modelport.console import print_json, print_warning, stderr, stdout
 from modelport.errors import CheckFailed
 from modelport.model import Model
@@ -26,8 +27,9 @@ from modelport.verify.session import Exam, Row, Tolerance, examine, examine_arti
 @json_option
 @click.option("--atol", type=click.FloatRange(min=0), help="Largest absolute difference; the spec's verify.atol.")
 @click.option("--rtol", type=click.FloatRange(min=0), help="Largest relative difference; the spec's verify.rtol.")
-@click.option("--no-build", is_flag=True, help="Verify the artifacts that stand in OUTPUT as they are.")
+@click.option("--no-build", is_flag=True, help="Verify the artifacts that stand in OUTPUT; they must be this spec's.")
 @click.option("--url", "urls", multiple=True, help="Verify a running service instead. May be given several times.")
+@token_option
 @click.option("--logs", is_flag=True, help="Show what the servers print.")
 def command(  # noqa: PLR0913  # one parameter an option
     spec: Path,
@@ -36,6 +38,7 @@ def command(  # noqa: PLR0913  # one parameter an option
     urls: tuple[str, ...],
     atol: float | None,
     rtol: float | None,
+    token: str | None,
     *,
     no_build: bool,
     logs: bool,
@@ -46,6 +49,7 @@ def command(  # noqa: PLR0913  # one parameter an option
     An artifact in OUTPUT whose files were changed after it was built is not built over: it is served as it is, and
     fails by name.
     """
+    refuse_idle_options(url_given=bool(urls))
     model = resolve(spec)
     chosen = () if urls else select_backends(backend)
     tolerance = Tolerance(
@@ -58,6 +62,8 @@ def command(  # noqa: PLR0913  # one parameter an option
     }
     with stderr().status("asking the framework …") as status:
         exam = prepare(model, tolerance)
+        for warning in exam.warnings:
+            print_warning(warning)
 
         def log(line: str) -> None:
             stderr().print(line, markup=False, style="dim")
@@ -67,7 +73,7 @@ def command(  # noqa: PLR0913  # one parameter an option
             for one in chosen
             for row in examine_artifact(one, artifacts[one.name], exam, note=status.update, log=log if logs else None)
         ]
-        rows += [_examine_url(url, exam) for url in urls]
+        rows += [_examine_url(url, exam, token) for url in urls]
     _show(rows, exam, model, as_json=as_json)
     if chosen and not as_json:
         stdout().print("every server has ended, and none of their processes is left")
@@ -76,10 +82,34 @@ def command(  # noqa: PLR0913  # one parameter an option
         raise CheckFailed(f"{', '.join(failed)}: not the framework's answers")
 
 
+def refuse_idle_options(*, url_given: bool) -> None:
+    """Look for options that would do nothing.
+
+    Args:
+        url_given: Whether a running service is verified, so that nothing is built or served.
+
+    Raises:
+        click.UsageError: There are some.
+    """
+    context = click.get_current_context()
+    others = {"backend": "--backend", "output": "--output", "no_build": "--no-build", "logs": "--logs"}
+    idle = others if url_given else {"token": "--token"}
+    given = [flag for name, flag in idle.items() if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        why = "a service at --url is neither built nor started" if url_given else "a token is for services at --url"
+        raise click.UsageError(f"{', '.join(given)} would do nothing: {why}; leave it out")
+
+
 def _artifact(backend: Backend, plan: BuildPlan, output: Path, *, no_build: bool) -> Artifact:
     folder = destination(output, plan)
     if no_build:
-        return read_artifact(folder)
+        artifact = read_artifact(folder)
+        if outdated := outdated_parts(artifact, plan):
+            raise CheckFailed(
+                f"{folder}: {', '.join(outdated)}: no longer what it was built from; build again, "
+                "or leave --no-build out"
+            )
+        return artifact
     if (folder / "artifact.json").is_file() and changed_files(read_artifact(folder)):
         return read_artifact(folder)
     for warning in plan.warnings:
@@ -88,10 +118,10 @@ def _artifact(backend: Backend, plan: BuildPlan, output: Path, *, no_build: bool
         return build_artifact(backend, plan, output)
 
 
-def _examine_url(url: str, exam: Exam) -> Row:
+def _examine_url(url: str, exam: Exam, token: str | None) -> Row:
     from modelport import connect
 
-    with closing(connect(url)) as client:
+    with closing(connect(url, timeout_s=exam.timeout_s, token=token)) as client:
         protocol = "grpc" if url.startswith("grpc") else "rest"
         return examine(client, exam, Row(backend=client.backend, protocol=protocol, server=url))
 

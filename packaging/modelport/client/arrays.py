@@ -26,7 +26,8 @@ def as_arrays(inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
         InvalidInput: One is no array: ragged, of mixed or of unknown types.
     """
     if not isinstance(inputs, Mapping):
-        raise InvalidInput(f"inputs must be a mapping from names to arrays, got {type(inputs).__name__}")
+        hint = "; dict(frame) makes an input of each column" if hasattr(inputs, "columns") else ""
+        raise InvalidInput(f"inputs must be a mapping from names to arrays, got {type(inputs).__name__}{hint}")
     return {_checked_name(name): _as_array(name, value) for name, value in inputs.items()}
 
 
@@ -39,10 +40,16 @@ def _checked_name(name: object) -> str:
 def _as_array(name: str, value: ArrayLike) -> Array:
     import numpy as np
 
+    if np.ma.is_masked(value):  # numpy would let out what stands below the mask
+        raise InvalidInput(f"input {name!r} has masked values, which no server knows; fill them: .filled(value)")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:
-        raise InvalidInput(f"input {name!r} is no array: {error}") from error
+        ragged = "inhomogeneous" in str(error)
+        text = (
+            "is ragged: nested lists must have the same lengths at every level" if ragged else f"is no array: {error}"
+        )
+        raise InvalidInput(f"input {name!r} {text}") from error
     if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
         return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
     if array.dtype.kind in "UST":

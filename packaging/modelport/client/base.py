@@ -73,7 +73,7 @@ class ModelMetadata:
 
 
 class Client(Protocol):
-    """A connection to one model on one server."""
+    """A connection to one model on one server; many threads may use it at once."""
 
     backend: str
     url: str

@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"  # OpenSSL's word, in Python and in gRPC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,9 @@ def judge_loss(lost: Lost) -> Failure:
     One that took too long is not: the server may still be at it.
     """
     match lost.why:
+        case "refused" if UNTRUSTED in lost.detail:
+            text = f"the server's certificate is not trusted: {lost.detail}; verify_tls=… names a file of certificates"
+            return Failure(error=ClientError(f"{text} to check it with"))
         case "refused":
             return Failure(error=NotReady(f"no connection to the server: {lost.detail}"), retry=True)
         case "closed":

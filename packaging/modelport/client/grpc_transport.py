@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelport.client.exchange import Call, Lost, Reply
+from modelport.client.http_transport import CONNECT_S
 from modelport.client.settings import Address, Settings
 from modelport.errors import MissingTool, SpecError
 
@@ -130,7 +131,7 @@ def _options(address: Address) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", -1),
         # A server that comes back is found again within a second, not within two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", int(CONNECT_S * 1000)),  # for all its name, the time of one attempt
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_http_proxy", 0 if address.loopback else 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelport.errors import SpecError
+from modelport.sources import torchserve_archive
 
 # What stands in front of a source that this version does not fetch, and the command that does.
 _REMOTE = {
@@ -36,12 +37,9 @@ def locate_source(source: str, root: Path) -> Path:
                 f"download it first ({command}) and name what came"
             )
     path = (root / source).resolve()
-    if path.suffix == ".mar":
-        raise SpecError(
-            f"model.source: {path}: a TorchServe archive is not read by this version; "
-            f"unpack it first (unzip {path.name} -d model) and name the serialized file in it"
-        )
     check_present(path, "model.source")
+    if path.suffix in torchserve_archive.SUFFIXES:
+        raise SpecError(f"model.source: {path}: {torchserve_archive.describe_way_out(path)}")
     return path
 
 

@@ -11,6 +11,8 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 Tensors = Mapping[str, Array]
 
+ROUNDING_ATOL, ROUNDING_RTOL = 1e-5, 1e-4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -36,6 +38,17 @@ def compare(answer: Tensors, right: Tensors, *, atol: float, rtol: float) -> Dif
         max_abs=max((part.max_abs for part in parts), default=0.0),
         max_rel=max((part.max_rel for part in parts), default=0.0),
         faults=(*(fault for part in parts for fault in part.faults), *extra),
+    )
+
+
+def compare_joined(answer: Tensors, right: Tensors, *, atol: float, rtol: float) -> Difference:
+    """As `compare`, for rows that were computed beside others than the right ones were: those are rounded otherwise.
+
+    At least ``1e-5 + 1e-4 · |right|`` is let go, and four roundings of the coarsest dtype.
+    """
+    steps = [float(np.finfo(value.dtype).eps) for value in right.values() if value.dtype.kind == "f"]
+    return compare(
+        answer, right, atol=max(atol, ROUNDING_ATOL), rtol=max([rtol, ROUNDING_RTOL, *(4 * s for s in steps)])
     )
 
 
@@ -111,18 +124,49 @@ def accuracy(answer: Tensors, truth: Array, names: Sequence[str]) -> float | Non
 
     Args:
         answer: All outputs. One value a row that is no float is the predicted class; else the highest score is.
-        truth: The right class of each row: its name, or its place.
+        truth: The right class of each row: its name, or its place; a place may be written as a float, ``2.0``.
         names: Names of the classes, where the spec has them.
+
+    Returns:
+        None where no output tells a class for each row.
     """
-    predicted = next((v for v in answer.values() if v.dtype.kind in "iuOUS" and v.shape == truth.shape), None)
+    truth = _one_a_row(truth)
+    flat = {name: _one_a_row(value) for name, value in answer.items()}
+    predicted = next((v for v in flat.values() if v.dtype.kind in "biuOUS" and v.shape == truth.shape), None)
     if predicted is None:
         found = scores(answer)
-        if found is None or len(found) != len(truth):
+        if found is None or truth.shape != found.shape[:1]:
             return None
         predicted = found.argmax(axis=1)
-    if truth.dtype.kind in "OUS" and predicted.dtype.kind in "iu" and names:
-        predicted = np.asarray(names, dtype=object)[predicted]
-    return float(np.mean(predicted.astype(str) == truth.astype(str)))
+    if _is_text(predicted) != _is_text(truth):
+        predicted, truth = _named(predicted, names), _named(truth, names)
+    return float(
+        np.mean([_class_of(a) == _class_of(b) for a, b in zip(predicted.tolist(), truth.tolist(), strict=True)])
+    )
+
+
+def _one_a_row(values: Array) -> Array:
+    """Give a column ``[rows, 1]`` as ``[rows]``, and anything else as it is."""
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+
+
+def _named(classes: Array, names: Sequence[str]) -> Array:
+    """Give places as names, where the spec has names for all of them."""
+    if _is_text(classes):
+        return classes
+    places = [_class_of(value) for value in classes.tolist()]
+    known = {str(place): name for place, name in enumerate(names)}
+    named = all(place in known for place in places)
+    return np.array([known[place] for place in places] if named else classes.astype(str), dtype=object)
+
+
+def _class_of(value: Any) -> str:
+    """Give one class as text: ``2``, ``2.0`` and ``"2"`` are the same one, and so are ``True`` and ``1``."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if isinstance(value, float | bool) and value == value // 1:
+        return str(int(value))
+    return str(value)
 
 
 def join(parts: Sequence[Tensors]) -> dict[str, Array]:

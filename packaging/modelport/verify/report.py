@@ -19,6 +19,7 @@ def report_as_data(rows: Sequence[Row], exam: Exam) -> dict[str, Any]:
         "tolerance": asdict(exam.tolerance),
         "samples": exam.samples.count,
         "reference_accuracy": exam.accuracy,
+        "warnings": list(exam.warnings),
         "rows": [{**asdict(row), "passed": row.passed} for row in rows],
     }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 
 from modelport.artifact import Artifact, changed_files
 from modelport.backend import Backend, Selective, ServeSettings
-from modelport.client.base import Client, ClientError
+from modelport.client.base import Client, ClientError, Overloaded
 from modelport.console import muted
 from modelport.errors import ServerFailed, SpecError
 from modelport.model import Model
@@ -21,18 +23,31 @@ from modelport.plan import Copied
 from modelport.run.ports import choose_ports
 from modelport.run.service import running
 from modelport.samples import Samples, load_samples
-from modelport.verify.compare import Tensors, accuracy, argmax_agreement, compare, join
+from modelport.verify.compare import Tensors, accuracy, argmax_agreement, compare, compare_joined, join
+from modelport.verify.doubts import find_weaknesses, refuse_neighbourly, refuse_numberless, refuse_unsteady
 
 ALONE = 32  # at most so many samples, and half of them, are sent one by one, for the latency; the rest in batches of
 BATCH = 32
+TOGETHER = 8  # callers at a time, where a server joins their requests
+ANSWER_S = 30.0  # the least time that an answer is given
+PATIENCE_S = 5.0  # longer than the server's own time-out, so that its words arrive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """How far an answer may be from the framework's."""
+    """How far an answer may be from the framework's: by ``atol + rtol · |right|``.
+
+    Raises:
+        SpecError: A part is negative, NaN or infinite: every answer would be within it, or none.
+    """
 
     atol: float
     rtol: float
+
+    def __post_init__(self) -> None:
+        for name, value in (("atol", self.atol), ("rtol", self.rtol)):
+            if not 0 <= value < math.inf:
+                raise SpecError(f"the tolerance {name} must be a finite number from 0 on, got {value:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +60,8 @@ class Exam:
         right: The framework's answer to each request.
         names: Names of the classes.
         tolerance: How far an answer may be off.
+        joined: Whether servers join requests, so that they are also asked several at a time.
+        timeout_s: The most seconds for one answer.
     """
 
     samples: Samples
@@ -52,12 +69,24 @@ class Exam:
     right: tuple[Tensors, ...]
     names: tuple[str, ...]
     tolerance: Tolerance
+    joined: bool = False
+    timeout_s: float = ANSWER_S
 
     @property
     def accuracy(self) -> float | None:
         """The framework's own accuracy, where labels are there."""
         truth = self.samples.labels
         return None if truth is None else accuracy(join(self.right), truth, self.names)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What agreement on these samples does not tell."""
+        found = find_weaknesses(self.right, self.tolerance.atol)
+        if self.samples.labels is not None and self.accuracy is None:
+            found += ("labels: no output gives one class for each of them, so there is no accuracy",)
+        if self.samples.rows and self.samples.count == 1:
+            found += ("samples: there is one row, so no server is asked for several at once; two or more tell",)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +144,32 @@ def prepare(model: Model, tolerance: Tolerance) -> Exam:
 
     Raises:
         SpecError: The spec names no samples.
+        CheckFailed: The framework's own answers are nothing that a server could be held to.
     """
     from modelport.frameworks import reference
 
     samples = load_samples(require_samples(model).path, model.served)
-    batching = model.spec.serving.batching
-    spans = plan_requests(samples, BATCH if batching is None else min(BATCH, batching.max_size))
+    serving = model.spec.serving
+    largest = BATCH if serving.batching is None else min(BATCH, serving.batching.max_size)
+    joined = serving.batching is not None and samples.rows and model.served.batched
+    spans = plan_requests(samples, largest)
+    limits = {"atol": tolerance.atol, "rtol": tolerance.rtol}
     with muted():
         answer = reference(model)
         right = tuple(answer(samples.request(*span)) for span in spans)
-    return Exam(samples=samples, spans=spans, right=right, names=model.spec.labels, tolerance=tolerance)
+        refuse_numberless(right)
+        refuse_unsteady(answer, samples.request(*spans[0]), right[0], **limits)
+        if joined:
+            refuse_neighbourly(answer, samples, largest, **limits)
+    return Exam(
+        samples=samples,
+        spans=spans,
+        right=right,
+        names=model.spec.labels,
+        tolerance=tolerance,
+        joined=joined,
+        timeout_s=max(ANSWER_S, serving.timeout_s + PATIENCE_S),
+    )
 
 
 def plan_requests(samples: Samples, batch: int) -> tuple[tuple[int, int], ...]:
@@ -156,10 +201,13 @@ def examine_artifact(
     plan = backend.service(artifact, settings)
     skipped = backend.unable(artifact) if isinstance(backend, Selective) else {}
     blank = {name: Row(backend=backend.name, protocol=name, server=plan.server) for name in backend.protocols}
+    if blank.keys() <= skipped.keys():
+        return [replace(row, faults=(f"nothing was asked: {skipped[name]}",)) for name, row in blank.items()]
     try:
         note(f"{backend.name}: starting {plan.server}")
         with running(plan, settings.host, log=log) as service:
-            clients = {name: backend.client(plan.endpoints[name]) for name in blank if name not in skipped}
+            asked = [name for name in blank if name not in skipped]
+            clients = {name: backend.client(plan.endpoints[name], timeout_s=exam.timeout_s) for name in asked}
             service.wait_ready(lambda: all(client.ready() for client in clients.values()))
             rows = [replace(blank[name], skipped=reason) for name, reason in skipped.items()]
             for protocol, client in clients.items():
@@ -173,7 +221,7 @@ def examine_artifact(
 
 
 def examine(client: Client, exam: Exam, row: Row) -> Row:
-    """Send every request of the exam to one client and measure the answers."""
+    """Send every request of the exam to one client and measure the answers; several at a time where they are joined."""
     answers: list[Tensors] = []
     times: list[float] = []
     for start, stop in exam.spans:
@@ -185,7 +233,28 @@ def examine(client: Client, exam: Exam, row: Row) -> Row:
             return _with_faults(row, (f"samples {start} to {stop - 1}: {type(error).__name__}: {error}",))
         if stop - start == 1:
             times.append(time.perf_counter() - began)
-    return _with_faults(_measured(row, answers, times, exam), _unexpected(answers, exam))
+    together = _ask_together(client, exam) if exam.joined else ()
+    return _with_faults(_measured(row, answers, times, exam), (*_unexpected(answers, exam), *together))
+
+
+def _ask_together(client: Client, exam: Exam) -> tuple[str, ...]:
+    """Ask the samples that went alone once more, several at a time, so that the server joins them; give the faults."""
+
+    def ask(question: tuple[tuple[int, int], Tensors]) -> tuple[str, ...]:
+        (start, stop), right = question
+        try:
+            answer = client.predict(exam.samples.request(start, stop))
+        except Overloaded:  # it may say so, as it does to its callers
+            return ()
+        except ClientError as error:
+            return (f"sample {start}: {type(error).__name__}: {error}",)
+        found = compare_joined(answer, right, atol=exam.tolerance.atol, rtol=exam.tolerance.rtol).faults
+        return tuple(f"sample {start}: {fault}" for fault in found)
+
+    alone = [(span, right) for span, right in zip(exam.spans, exam.right, strict=True) if span[1] - span[0] == 1]
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        faults = [fault for found in pool.map(ask, alone) for fault in found]
+    return tuple(f"asked with others at the same time, {fault}" for fault in faults[:3])
 
 
 def _measured(row: Row, answers: list[Tensors], times: list[float], exam: Exam) -> Row:

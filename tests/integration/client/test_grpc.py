@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import subprocess
 import sys
 import threading
@@ -146,6 +148,48 @@ def test_a_server_that_comes_back_is_found_again(grpc_server, free_port):
         grpc_server.last.stop(None).wait(5)
         with pytest.raises(NotReady):
             client.predict(X)
+
+
+@pytest.fixture
+def delayed():
+    """Put a line before a server, at whose other end nothing is heard for a while: ``delayed(authority, seconds)``."""
+    opened = []
+
+    def pump(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    def join(listener, authority, seconds):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                time.sleep(seconds)
+                host, _, port = authority.partition(":")
+                far = socket.create_connection((host, int(port)))
+                opened.extend((near, far))
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    def start(authority, seconds):
+        listener = socket.create_server(("127.0.0.1", 0))
+        opened.append(listener)
+        threading.Thread(target=join, args=(listener, authority, seconds), daemon=True).start()
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+    yield start
+    for one in opened:
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()
+
+
+@both
+def test_a_server_far_away_is_waited_for(grpc_server, delayed, call):
+    authority = delayed(grpc_server({PREDICT: lambda body, context: ANSWER}), 1.5)
+    assert call(authority, retries=0)["y"].tolist() == [0, 1, 2]
 
 
 def test_no_http_answers_there_but_no_grpc(http):

@@ -5,11 +5,17 @@ import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import modelport
+from modelport.backend import load_backend
+from modelport.build import build_artifact, plan_for
+from modelport.client.base import ClientError
 from modelport.client.message import read_message, write_field, write_map
 from modelport.plan import Port, Readiness, ServicePlan
 from modelport.run.service import running
@@ -29,38 +35,42 @@ TOO_LONG = f"the request has {LIMIT + 1} bytes; this server takes at most {LIMIT
 GOOD = {"pixel values": X, "scale/0": SCALE}
 
 
-@pytest.fixture(scope="module")
-def stock(artifact, bare_python):
-    """Give the stock server's URL, by port name."""
+@contextmanager
+def stock_server(artifact, python, ready):
+    """Start the stock server as ``plan`` says; give its URLs, by port name, when ``ready`` says so of them."""
     ports = artifact.record["spec"]["backends"]["torchserve"]["ports"]
     start = "--start --foreground --ncs --ts-config config.properties --model-store model-store"
     launcher = Path(sys.executable).with_name("torchserve")
     plan = ServicePlan(
         backend="torchserve",
         server="stock torchserve",
-        command=(
-            "/bin/sh", "-c",
-            f"cd {shlex.quote(str(artifact.path))} && exec {bare_python} {launcher} {start}",
-        ),
+        command=("/bin/sh", "-c", f"cd {shlex.quote(str(artifact.path))} && exec {python} {launcher} {start}"),
         environment={
             "JAVA_HOME": str(find_java().home), "TMPDIR": "{state}", "TEMP": "{state}", "PYTHONPATH": None,
             "LOG_LOCATION": "{state}/logs", "METRICS_LOCATION": "{state}/logs",
         },
         ports=tuple(Port(name=name, number=number) for name, number in ports.items()),
-        readiness=Readiness(port="management", path="/models/sca.l-er?customized=true"),
+        readiness=Readiness(port="rest", path="/ping"),
         endpoints={},
         start_timeout_s=90,
     )  # fmt: skip
     urls = {name: f"http://127.0.0.1:{number}" for name, number in ports.items()}
+    with running(plan, "127.0.0.1") as service:
+        service.wait_ready(lambda: ready(urls))
+        yield urls
 
-    def ready():
+
+@pytest.fixture(scope="module")
+def stock(artifact, bare_python):
+    """Give the stock server's URL, by port name."""
+
+    def ready(urls):
         try:
-            return httpx.get(urls["management"] + plan.readiness.path, timeout=2).status_code == 200
+            return httpx.get(f"{urls['management']}/models/sca.l-er?customized=true", timeout=2).status_code == 200
         except httpx.HTTPError:
             return False
 
-    with running(plan, "127.0.0.1") as service:
-        service.wait_ready(ready)
+    with stock_server(artifact, bare_python, ready) as urls:
         yield urls
 
 
@@ -207,3 +217,44 @@ def test_metrics_are_there_and_registration_is_closed(stock, rest):
     assert 'ts_inference_requests_total{model_name="sca.l-er"' in httpx.get(f"{stock['metrics']}/metrics").text
     assert httpx.post(f"{stock['management']}/models?url=other.mar").status_code in {403, 405}
     assert httpx.delete(f"{stock['management']}/models/sca.l-er").status_code in {403, 405}
+
+
+@pytest.fixture(scope="module")
+def guarded(scaler, free_ports, bare_python, tmp_path_factory):
+    """Give a server that asks for tokens: the URL of each protocol, and the token for inference."""
+    options = {"ports": free_ports(), "jvm": ["-Xmx256m"], "token_authorization": True}
+    model = replace(scaler, spec=scaler.spec.model_copy(update={"backends": {"torchserve": options}}))
+    backend = load_backend("torchserve")
+    artifact = build_artifact(backend, plan_for(backend, model), tmp_path_factory.mktemp("guarded"))
+    keys = artifact.path / "key_file.json"  # written by the server where it was started
+
+    def token():
+        return json.loads(keys.read_text())["inference"]["key"]
+
+    def ready(urls):
+        try:
+            key = token()
+        except (OSError, ValueError):  # not there, or not wholly written
+            return False
+        with modelport.connect(f"{urls['rest']}/predictions/sca.l-er", token=key) as client:
+            return client.ready()
+
+    with stock_server(artifact, bare_python, ready) as urls:
+        grpc_url = urls["grpc"].replace("http://", "grpc://")
+        yield (f"{urls['rest']}/predictions/sca.l-er", f"{grpc_url}/sca.l-er"), token()
+
+
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_a_server_that_asks_for_tokens(guarded, protocol):
+    urls, token = guarded
+    with modelport.connect(urls[protocol], token=token) as client:
+        assert client.ready()
+        assert client.metadata().version == "1.0+cpu"
+        np.testing.assert_array_equal(client.predict(GOOD)["y.out"], X * SCALE)
+    for settings in ({}, {"token": "wrong"}):
+        with modelport.connect(urls[protocol], **settings) as client:
+            assert not client.ready()
+            for ask in (client.metadata, lambda client=client: client.predict(GOOD)):
+                with pytest.raises(ClientError, match=r"pass token=… from its key_file\.json") as caught:
+                    ask()
+                assert type(caught.value) is ClientError

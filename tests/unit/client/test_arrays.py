@@ -85,7 +85,8 @@ def test_tensors_of_other_libraries_are_taken():
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ([[1, 2], [3]], "'x' is no array"),
+        ([[1, 2], [3]], "'x' is ragged: nested lists must have the same lengths"),
+        (np.ma.masked_array([1.0, 2.0], mask=[True, False]), "'x' has masked values.*fill them"),
         (None, "type NoneType"),
         ([1, None], "type int|type NoneType"),
         ({"a": 1}, "type dict"),
@@ -116,3 +117,21 @@ def test_names_are_text():
 def test_garbage_is_the_servers_fault(body):
     with pytest.raises(ServerError, match="no such server answers"):
         read_body(Reply(status=200, body=body))
+
+
+def test_an_array_with_nothing_masked_is_taken():
+    assert as_arrays({"x": np.ma.masked_array([1.0, 2.0])})["x"].tolist() == [1.0, 2.0]
+
+
+class Frame:
+    """A table as pandas has it: no mapping, and with columns."""
+
+    columns = ("a",)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "hint"), [(Frame(), "got Frame; dict\\(frame\\) makes"), (np.ones(3), "got ndarray$")]
+)
+def test_inputs_must_have_names(inputs, hint):
+    with pytest.raises(InvalidInput, match=hint):
+        as_arrays(inputs)

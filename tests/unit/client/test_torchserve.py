@@ -99,6 +99,7 @@ def test_urls_that_cannot_be(url):
         (refusal(404, "ModelVersionNotFoundException", "Model version: 9 does not exist"), ModelNotFound),
         (refusal(400, "BadRequestException", "Invalid HTTP message."), InvalidInput),
         (refusal(400, "InvalidKeyException", "Token Authentication failed. Token either incorrect"), ClientError),
+        (refusal(400, "InvalidKeyException", "Token Authorization failed. Token either incorrect"), ClientError),
         (refusal(408, "RequestTimeoutException", "expired"), Timeout),
         (refusal(500, "InternalServerException", "Worker died."), ServerError),
         (refusal(503, "InternalServerException", "Prediction failed"), ServerError),
@@ -112,6 +113,20 @@ def test_errors_over_rest(talk, reply, error):
     with pytest.raises(error) as caught:
         talk(dialect().predict({"x": [1]}), reply)
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize(
+    ("reply", "hint"),
+    [
+        (refusal(400, "InvalidKeyException", "Token Authorization failed."), "pass token=… from its key_file.json"),
+        (refusal(500, "InternalServerException", "Worker died."), r"time-out for an answer \(serving.timeout_s"),
+    ],
+)
+def test_what_mends_an_error_is_told_with_torchserves_words(talk, reply, hint):
+    with pytest.raises(ClientError, match=hint):
+        talk(dialect().predict({"x": [1]}), reply)
+    with pytest.raises(ClientError, match=hint):
+        talk(dialect(GRPC).predict({"x": [1]}), Reply(status="INTERNAL", detail=json.loads(reply.body)["message"]))
 
 
 SUFFIX = "\norg.pytorch.serve.http.InternalServerException"
@@ -130,7 +145,7 @@ SUFFIX = "\norg.pytorch.serve.http.InternalServerException"
         ("RESOURCE_EXHAUSTED", "the request has 9 bytes; this server takes at most 4" + SUFFIX, InvalidInput),
         ("UNAVAILABLE", "Prediction failed" + SUFFIX, ServerError),
         ("INTERNAL", "Worker died." + SUFFIX, ServerError),
-        ("PERMISSION_DENIED", "Token Authentication failed. Token either incorrect, expired", ClientError),
+        ("PERMISSION_DENIED", "Token Authorization failed. Token either incorrect, expired", ClientError),
     ],
 )
 def test_errors_over_grpc(talk, code, detail, error):

@@ -126,6 +126,39 @@ def test_own_handler(make_model, tmp_path):
     assert "modelport_handler.py" not in members(archive)
 
 
+def test_extra_files_lie_at_the_root(make_model, tmp_path):
+    model = make_model()
+    (model.root / "assets/vocab").mkdir(parents=True)
+    (model.root / "assets/__pycache__").mkdir()
+    for name in ("index_to_name.json", "assets/config.json", "assets/vocab/words ö.txt", "assets/__pycache__/a.pyc"):
+        (model.root / name).write_text(name)
+    found = members(build(model, tmp_path / "out", {"extra_files": ["index_to_name.json", "assets"]}))
+    expected = {
+        "index_to_name.json": b"index_to_name.json",
+        "config.json": b"assets/config.json",
+        "vocab/words ö.txt": "assets/vocab/words ö.txt".encode(),
+    }
+    plain = members(build(model, tmp_path / "plain"))
+    assert {name: found[name] for name in found.keys() - plain.keys()} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing.json", "no such file or folder"),
+        ("empty", "an empty folder"),
+        ("code", "its file would be 'modelport.json'.*where the model's description already is"),
+    ],
+)
+def test_extra_files_that_cannot_ride_along(make_model, tmp_path, name, reason):
+    model = make_model()
+    (model.root / "empty").mkdir()
+    (model.root / "code").mkdir()
+    (model.root / "code/modelport.json").write_text("{}")
+    with pytest.raises(SpecError, match=rf"backends\.torchserve\.extra_files\[0\]: .*{reason}"):
+        build(model, tmp_path / "out", {"extra_files": [name]})
+
+
 def test_own_handler_missing(make_model):
     backend = TorchServeBackend()
     with pytest.raises(SpecError, match=r"backends.torchserve.handler: .*nope.py is not a file"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modelport.verify.compare import accuracy, argmax_agreement, compare, join
+from modelport.verify.compare import accuracy, argmax_agreement, compare, compare_joined, join
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}
 
@@ -30,6 +30,13 @@ def test_a_number_that_is_none_is_an_infinite_difference(answer, right):
 def test_the_tolerance_grows_with_the_value():
     assert not compare(one([1000.05]), one([1000.0]), **CLOSE).faults
     assert compare(one([1.05]), one([1.0]), **CLOSE).faults
+
+
+@pytest.mark.parametrize(("dtype", "off", "fits"), [("f4", 1e-6, True), ("f4", 1e-2, False), ("f2", 2e-3, True)])
+def test_rows_computed_beside_others_may_be_rounded_otherwise(dtype, off, fits):
+    found = compare_joined(one([1 + off], dtype), one([1.0], dtype), atol=0, rtol=0)
+    assert (not found.faults) == fits
+    assert found.max_abs > 0
 
 
 def test_the_worst_value_is_named_with_its_place():
@@ -79,6 +86,26 @@ def test_accuracy_by_label_by_score_and_by_name():
     assert accuracy(one([[0, 1], [1, 0], [0, 1]]), truth, ()) == 1.0
     assert accuracy(one([[0, 1], [1, 0]]), np.array(["cat", "dog"], object), ("dog", "cat")) == 1.0
     assert accuracy(one([1.0, 2.0, 3.0]), truth, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "truth", "names", "share"),
+    [
+        ([[0.1, 0.9], [0.8, 0.2]], [1.0, 0.0], (), 1.0),
+        ([[0.1, 0.9], [0.8, 0.2]], [[1], [1]], (), 0.5),
+        ([True, False], [1.0, 0.0], (), 1.0),
+        ([1, 0], [True, False], (), 1.0),
+        ([[1], [0]], [1, 0], (), 1.0),
+        (["b", "b"], [1.0, 0.0], ("a", "b"), 0.5),
+        (["1", "0"], [1, 0], (), 1.0),
+        ([1, 7], ["b", "a"], ("a", "b"), 0.0),
+        ([b"b", b"a"], ["b", "a"], (), 1.0),
+        ([0, 1], [0.5, 1.0], (), 0.5),
+    ],
+)
+def test_classes_are_the_same_however_they_are_written(answer, truth, names, share):
+    kept = [object if isinstance(values[0], str | bytes) else None for values in (answer, truth)]
+    assert accuracy({"y": np.array(answer, kept[0])}, np.array(truth, kept[1]), names) == share
 
 
 def test_answers_are_joined_along_rows():

@@ -1,8 +1,12 @@
 """What a verification asks, and how answers are measured."""
 
+import threading
+
 import numpy as np
 import pytest
 
+from modelport.client.base import Overloaded
+from modelport.errors import SpecError
 from modelport.samples import Samples
 from modelport.verify.session import Exam, Row, Tolerance, examine, plan_requests
 
@@ -39,10 +43,58 @@ def right_answer(inputs):
     }
 
 
-def test_outputs_are_measured_in_the_frameworks_order():
-    asked = samples(6, labels=np.array([0, 0, 1, 1, 1, 1]))
+def make_exam(asked, *, joined=False):
     spans = plan_requests(asked, 32)
     right = tuple(right_answer(asked.request(*span)) for span in spans)
-    exam = Exam(samples=asked, spans=spans, right=right, names=(), tolerance=Tolerance(atol=0, rtol=0))
-    row = examine(Backwards(), exam, ROW)
+    return Exam(samples=asked, spans=spans, right=right, names=(), tolerance=Tolerance(atol=0, rtol=0), joined=joined)
+
+
+def test_outputs_are_measured_in_the_frameworks_order():
+    row = examine(Backwards(), make_exam(samples(6, labels=np.array([0, 0, 1, 1, 1, 1]))), ROW)
     assert (row.passed, row.argmax, row.accuracy) == (True, 1.0, 1.0)
+
+
+class Joining:
+    """Answers rightly whoever asks alone; of two callers at the same time, each gets the other's row."""
+
+    def __init__(self, *, alone, refuses=False):
+        self._alone = alone  # calls to come that nobody else's are joined with
+        self._refuses = refuses
+        self._pair = threading.Barrier(2, timeout=30)
+
+    def predict(self, inputs):
+        self._alone -= 1
+        if self._alone >= 0:
+            return right_answer(inputs)
+        self._pair.wait()
+        if self._refuses:
+            raise Overloaded("come back later")
+        return right_answer({"x": 1 - inputs["x"]})
+
+
+def test_rows_that_a_server_mixes_up_when_it_joins_requests_are_a_fault():
+    row = examine(Joining(alone=3), make_exam(samples(4), joined=True), ROW)
+    assert not row.passed
+    assert row.faults[0].startswith("asked with others at the same time, sample ")
+
+
+def test_a_server_that_has_too_much_to_do_may_say_so():
+    assert examine(Joining(alone=3, refuses=True), make_exam(samples(4), joined=True), ROW).passed
+
+
+def test_labels_that_no_output_answers_are_told():
+    exam = make_exam(samples(4, labels=np.eye(4)))
+    assert exam.warnings == ("labels: no output gives one class for each of them, so there is no accuracy",)
+
+
+def test_one_row_tells_nothing_of_several():
+    assert "there is one row" in make_exam(samples(1)).warnings[0]
+    assert make_exam(samples(2)).warnings == ()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e-9])
+def test_a_tolerance_that_every_answer_or_none_would_meet_is_refused(value):
+    with pytest.raises(SpecError, match="atol must be a finite number"):
+        Tolerance(atol=value, rtol=0)
+    with pytest.raises(SpecError, match="rtol must be a finite number"):
+        Tolerance(atol=0, rtol=value)
