@@ -66,8 +66,9 @@ def model_to_run(model: Model) -> Model:
 
 def _refuse_what_does_not_run(model: Model, path: Path) -> None:
     """Load what was written: ONNX Runtime lacks kernels of some ops for some types."""
-    import onnxruntime
+    from modelport.frameworks.onnx_trial import import_runtime
 
+    onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:

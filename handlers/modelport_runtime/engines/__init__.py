@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +50,8 @@ def load_engine(description: ModelDescription, source: Path, code: Path) -> Engi
 
         return TorchEngine.load(description, source, code)
     if kind == "onnx":
+        # Read when ONNX Runtime is imported: it would report to its makers and leave a file in the temporary folder.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         from .onnx import OnnxEngine
 
         return OnnxEngine.load(description, source)

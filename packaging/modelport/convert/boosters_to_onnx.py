@@ -11,6 +11,7 @@ from modelport.convert.booster_trees import WAY_OUT, Ensemble, read_lightgbm, re
 from modelport.convert.examples import Array, InputSpec
 from modelport.convert.onnx_names import rename_ends
 from modelport.errors import ConversionError
+from modelport.frameworks.onnx_trial import import_runtime
 
 if TYPE_CHECKING:
     import onnx
@@ -49,8 +50,7 @@ def _read(engine: BoosterEngine) -> Ensemble:
 
 def _check(model: onnx.ModelProto, engine: BoosterEngine, ensemble: Ensemble, signature: Signature) -> None:
     """Ask the graph and the library for rows at, just below and just above the trees' own thresholds."""
-    import onnxruntime
-
+    onnxruntime = import_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
