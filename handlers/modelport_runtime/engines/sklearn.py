@@ -32,6 +32,9 @@ METHODS = {
     "transformed": "transform",
 }
 
+# skops lists this with what it does not know, but it describes numbers, and every table of columns holds it.
+_HARMLESS = ("numpy.dtype",)
+
 
 class SklearnEngine:
     """A fitted estimator (or pipeline).
@@ -144,13 +147,20 @@ def _tell_version(name: str, old: str, new: str) -> None:
     )
 
 
+def unknown_types(source: Path) -> list[str]:
+    """Name the types in a skops file that are not known to be safe."""
+    import skops.io
+
+    return [name for name in skops.io.get_untrusted_types(file=source) if name not in _HARMLESS]
+
+
 def _load_skops(source: Path, *, trust: bool) -> Any:
     import skops.io
 
     try:
-        unknown = skops.io.get_untrusted_types(file=source)
+        unknown = unknown_types(source)
         if trust or not unknown:
-            return skops.io.load(source, trusted=unknown)
+            return skops.io.load(source, trusted=[*unknown, *_HARMLESS])
     except Exception as error:
         raise ModelError(f"{source.name} cannot be loaded as skops: {type(error).__name__}: {error}") from error
     raise ModelError(

@@ -58,9 +58,9 @@ def needs_trust(path: Path, kind: str) -> bool:
     if kind != "skops":
         return kind in ("joblib", "pickle")
     try:
-        import skops.io
+        from modelport_runtime.engines.sklearn import unknown_types
 
-        return bool(skops.io.get_untrusted_types(file=path))
+        return bool(unknown_types(path))
     except Exception:  # noqa: BLE001 - not installed, or broken: whoever loads the file says which
         return False
 

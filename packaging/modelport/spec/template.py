@@ -111,8 +111,8 @@ def _render_loading(draft: Draft) -> Iterable[str]:
         yield "  # A state dict holds no code. Name the class that it is loaded into, from a file beside this one:"
         yield "  # entrypoint: net:Net"
     if draft.needs_trust:
-        yield "  # Reading this file runs code that it holds. Allow it where you trust who made the file, or save the"
-        yield "  # model with skops instead:"
+        yield "  # Reading this file runs code that it holds, or makes types that are not known to be safe. Allow it"
+        yield "  # where you trust who made the file:"
         yield "  # trust: true"
 
 

@@ -89,6 +89,7 @@ CASES: dict[str, tuple[Any, Any, Any, tuple[str, ...], Any]] = {
                           ROWS),
     "envelope": (covariance.EllipticEnvelope(random_state=0), ROWS, None, ("label", "decision", "score"), ROWS),
     "one class": (svm.OneClassSVM(nu=0.2), ROWS, None, ("label", "score"), ROWS),
+    "two classes, by vectors": (svm.SVC(), ROWS, TWO, ("label", "decision"), ROWS),
     "distances to centres": (cluster.KMeans(3, n_init=1, random_state=0), ROWS, None, ("prediction", "transformed"),
                              ROWS),
     "found": (pipeline.make_pipeline(preprocessing.StandardScaler(), model_selection.RandomizedSearchCV(logistic(),

@@ -18,7 +18,7 @@ from modelport_runtime.signature import Signature, TensorSpec
 pytest.importorskip("sklearn")
 pytest.importorskip("skops")
 
-from sklearn import cluster, ensemble, linear_model, pipeline, preprocessing, svm  # the same
+from sklearn import cluster, compose, ensemble, linear_model, pipeline, preprocessing, svm, tree  # the same
 from skops import io as skops_io  # skipped where it is missing
 
 X = np.random.default_rng(0).random((40, 3))
@@ -108,6 +108,15 @@ def test_one_input_a_column(tmp_path: Path) -> None:
     np.testing.assert_allclose(matrix.predict({"features": X[:4]})["probabilities"], answer["probabilities"])
     with pytest.raises(ModelError, match=r"was fitted on the columns a b, c/d, e.f"):
         load(tmp_path, fitted, {"probabilities": WIDE}, **{"a b": column, "x": column})
+
+
+def test_only_types_that_could_do_harm_need_trust(tmp_path: Path) -> None:
+    table = compose.ColumnTransformer([("numbers", preprocessing.StandardScaler(), [0, 1])], remainder="passthrough")
+    plain = pipeline.make_pipeline(table, linear_model.LogisticRegression()).fit(X, Y)
+    answer = load(tmp_path, plain, {"label": LABEL}).predict({"features": X[:5]})["label"]
+    assert answer.tolist() == plain.predict(X[:5]).tolist()
+    with pytest.raises(ModelError, match=r"not know to be safe: sklearn\.tree\._tree\.Tree\."):
+        load(tmp_path, tree.DecisionTreeClassifier().fit(X, Y), {"label": LABEL})
 
 
 def test_pickles_and_broken_files(tmp_path: Path) -> None:
