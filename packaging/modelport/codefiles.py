@@ -1,14 +1,18 @@
-"""Python files that ride with a model: the one that a spec names, and those of its folder that it imports."""
+"""Files that ride with a model: the Python that a spec names, what of its folder that imports, and data beside it."""
 
 from __future__ import annotations
 
 import ast
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelport.errors import SpecError
+
+if TYPE_CHECKING:
+    from modelport.spec.schema import TransformSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,34 @@ def collect_code(reference: str, root: Path, key: str) -> CodeFiles:
         packages=frozenset(packages - sys.stdlib_module_names),
         methods=classes.get(class_name),
     )
+
+
+def collect_transform(section: TransformSection | str | None, root: Path) -> CodeFiles | None:
+    """Find what a spec's ``transform`` needs, its data files among it; None where there is no transform.
+
+    Raises:
+        SpecError: See `collect_code`; or a data file is not there, or lies outside the folder of the class.
+    """
+    if section is None or isinstance(section, str):
+        return None if section is None else collect_code(section, root, "transform")
+    code = collect_code(section.source, root, "transform")
+    files = dict(code.files)
+    for name in section.files or ():
+        for path in _data_files(code.folder / name):
+            if not path.resolve().is_relative_to(code.folder):
+                raise SpecError(
+                    f"transform.files: {path} lies outside {code.folder}, where the class is; artifacts hold the class "
+                    "and its files as they stand there. Copy it beside the class"
+                )
+            files[path.resolve().relative_to(code.folder).as_posix()] = path
+    return replace(code, files=dict(sorted(files.items())))
+
+
+def _data_files(path: Path) -> list[Path]:
+    found = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    if not found or not found[0].is_file():
+        raise SpecError(f"transform.files: {path}: {'an empty folder' if path.is_dir() else 'no such file'}")
+    return found
 
 
 def code_folder(reference: str, root: Path) -> Path:

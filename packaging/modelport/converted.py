@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelport.artifact import copied
-from modelport.codefiles import collect_code
+from modelport.codefiles import collect_transform
 from modelport.environment import plan_requirements
 from modelport.errors import ConversionError
 from modelport.model import Model
@@ -44,9 +44,7 @@ def model_to_run(model: Model) -> Model:
         _refuse_what_does_not_run(model, folder / ONNX)
 
     folder = product(model, "onnx", make)
-    section = model.spec.transform
-    reference = section if section is None or isinstance(section, str) else section.source
-    transform = None if reference is None else collect_code(reference, model.root, "transform")
+    transform = collect_transform(model.spec.transform, model.root)
     beside = {} if transform is None else {n: p for n, p in transform.files.items() if p != transform.main}
     return replace(
         model,

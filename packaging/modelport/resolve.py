@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelport.artifact import copied
-from modelport.codefiles import CodeFiles, collect_code
+from modelport.codefiles import CodeFiles, collect_code, collect_transform
 from modelport.environment import plan_requirements
 from modelport.errors import SpecError
 from modelport.frameworks import detect_format, framework_of, probe
@@ -129,13 +129,10 @@ def _collect_entrypoint(spec: ModelSpec, root: Path, kind: str) -> CodeFiles | N
 
 
 def _collect_transform(spec: ModelSpec, root: Path) -> CodeFiles | None:
-    if spec.transform is None:
-        return None
-    reference = spec.transform if isinstance(spec.transform, str) else spec.transform.source
-    code = collect_code(reference, root, "transform")
-    methods = code.methods
-    if methods is not None and not methods & {"preprocess", "postprocess"}:
-        raise SpecError(f"transform: {reference}: has neither preprocess nor postprocess; it needs one of them")
+    code = collect_transform(spec.transform, root)
+    methods = None if code is None else code.methods
+    if code is not None and methods is not None and not methods & {"preprocess", "postprocess"}:
+        raise SpecError(f"transform: {code.reference}: has neither preprocess nor postprocess; it needs one of them")
     return code
 
 

@@ -91,22 +91,27 @@ def test_scikit_learn_model(tmp_path):
     assert agree(resolve(spec)) == ONNX_ALONE
 
 
-def test_torch_model_with_a_transform_brings_the_transform_s_code_and_needs_alone(tmp_path):
+def test_torch_model_with_a_transform_brings_the_transform_s_code_data_and_needs_alone(tmp_path):
     shutil.copytree(ROOT / "examples" / "digits", tmp_path / "d")
     spec = tmp_path / "d" / "modelport.yaml"
     text = spec.read_text(encoding="utf-8").replace("\nserving:\n", "\nserving:\n  engine: onnx\n")
     inputs = "[{name: pixels, dtype: float32, shape: [-1, 64]}]"
     outputs = "[{name: probabilities, dtype: float32, shape: [-1, 10]}]"
-    text += f"\ntransform: {{source: 'halve.py:Halve', inputs: {inputs}, outputs: {outputs}}}\n"
+    text += f"\ntransform: {{source: 'halve.py:Halve', files: [data], inputs: {inputs}, outputs: {outputs}}}\n"
     spec.write_text(text, encoding="utf-8")
-    (tmp_path / "d" / "halving.py").write_text("import scipy.special\n\n\ndef halve(x):\n    return x / 2\n")
+    (tmp_path / "d" / "data").mkdir()
+    (tmp_path / "d" / "data" / "by.txt").write_text("2")
+    (tmp_path / "d" / "halving.py").write_text(
+        "from pathlib import Path\n\nimport scipy.special\n\nBY = Path(__file__).parent / 'data' / 'by.txt'\n\n\n"
+        "def halve(x):\n    return x / int(BY.read_text())\n"
+    )
     (tmp_path / "d" / "halve.py").write_text(
         "from halving import halve\n\n\nclass Halve:\n    def preprocess(self, inputs):\n"
         "        return {name: halve(array) for name, array in inputs.items()}\n"
     )
     model = resolve(spec)
     assert agree(model) == {*ONNX_ALONE, "scipy"}
-    assert [*model_to_run(model).code] == ["halving.py"]
+    assert [*model_to_run(model).code] == ["data/by.txt", "halving.py"]
 
 
 def test_plans_hold_the_graph_in_place_of_the_model(tmp_path):

@@ -104,6 +104,9 @@ class TransformSection(Section):
     """Pre- and postprocessing in Python, with the signature that it shows to callers."""
 
     source: CodeReference = Field(description="file.py:Class with preprocess and postprocess.")
+    files: Items[FilePath] | None = Field(
+        default=None, description="Data files and folders that the class reads, beside its own file."
+    )
     inputs: Items[TensorEntry] | None = Field(default=None, min_length=1, description="What requests hold.")
     outputs: Items[TensorEntry] | None = Field(default=None, min_length=1, description="What answers hold.")
 
@@ -125,7 +128,7 @@ Transform = Annotated[
     Discriminator(
         _transform_form,
         custom_error_type="transform_form",
-        custom_error_message="must be file.py:Class, or a mapping with source, inputs and outputs",
+        custom_error_message="must be file.py:Class, or a mapping with source, files, inputs and outputs",
     ),
 ]
 

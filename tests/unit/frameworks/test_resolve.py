@@ -256,6 +256,23 @@ def test_transforms_that_cannot_be(resolve: Resolve, project: Path) -> None:
             resolve("program.pt2", root=project, transform=transform)
 
 
+def test_a_transform_s_data_lies_beside_it(resolve: Resolve, project: Path) -> None:
+    (project / "code" / "empty").mkdir()
+    (project / "secret.txt").write_text("x")
+    (project / "code" / "link.txt").symlink_to(project / "secret.txt")
+    (project / "code" / "words.txt").write_text("a b")
+    model = resolve("program.pt2", root=project, transform={"source": "code/t.py:T", "files": ["words.txt"]})
+    assert list(model.code) == ["helper.py", "words.txt"]
+    for name, words in {
+        "gone.txt": "gone.txt: no such file",
+        "empty": "empty: an empty folder",
+        "../secret.txt": "lies outside",
+        "link.txt": "lies outside",
+    }.items():
+        with pytest.raises(SpecError, match=f"transform.files: .*{words}"):
+            resolve("program.pt2", root=project, transform={"source": "code/t.py:T", "files": [name]})
+
+
 def test_requirements_are_the_specs_and_what_the_format_needs(resolve: Resolve) -> None:
     given = {"requirements": ["torch==2.0", "Requests[socks]>=2"]}
     found = resolve("program.pt2", environment=given).requirements

@@ -140,7 +140,7 @@ serving:
         ("Serving: {}", ["5:1: Serving: unknown key; did you mean 'serving'?"]),
         (
             "transform: 7",
-            ["5:1: transform: must be file.py:Class, or a mapping with source, inputs and outputs, got 7"],
+            ["5:1: transform: must be file.py:Class, or a mapping with source, files, inputs and outputs, got 7"],
         ),
         (
             "transform: transform.py",
