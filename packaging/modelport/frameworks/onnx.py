@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelport.errors import MissingTool, SpecError
-from modelport.frameworks.onnx_trial import try_graph
+from modelport.frameworks.onnx_apart import try_apart
 from modelport.frameworks.probing import SHAPE, Probe, ProbedTensor
 
 # onnx.TensorProto's element types by number.
@@ -32,13 +32,21 @@ def probe_onnx(path: Path) -> Probe:
     model = load_graph(path)
     _refuse_newer(path, model)
     _refuse_strangers(path, model)
-    graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = tuple(_tensor(value, "input") for value in graph.input if value.name not in constants)
-    outputs = tuple(_tensor(value, "output") for value in graph.output)
+    inputs, outputs = declared_ends(model)
     external_files(path)
-    try_graph(path, inputs, outputs)
+    try_apart(path)
     return Probe(inputs=inputs, outputs=outputs)
+
+
+def declared_ends(model: Any) -> tuple[tuple[ProbedTensor, ...], tuple[ProbedTensor, ...]]:
+    """Give the inputs and outputs that a model declares.
+
+    Raises:
+        SpecError: One is no tensor.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = tuple(_tensor(value, "input") for value in model.graph.input if value.name not in constants)
+    return inputs, tuple(_tensor(value, "output") for value in model.graph.output)
 
 
 def _refuse_newer(path: Path, model: Any) -> None:

@@ -269,6 +269,7 @@ def _graph(
 
 
 _PRODUCT = [("MatMul", ["x", "w"], ["y"], {})]
+_FATAL = [("Split", ["x"], ["y", ""], {"axis": 1, "num_outputs": 2})]  # ends the process of ONNX Runtime 1.31
 _HALVING = [("Constant", [], ["s"], {"value_ints": [2, -1]}), ("Reshape", ["x", "s"], ["y"], {})]
 
 
@@ -280,6 +281,7 @@ _HALVING = [("Constant", [], ["s"], {"value_ints": [2, -1]}), ("Reshape", ["x", 
         (_PRODUCT, ("FLOAT", [1, 5]), 18, r"'y' is declared as float32 \[1, 5\], but for inputs of shape x \[3, 3\]"),
         (_PRODUCT, ("DOUBLE", ["N", 5]), 18, r"does not load it: Type Error: .*output arg \(y\)"),
         (_PRODUCT, ("FLOAT", ["N", 5]), 27, r"does not load it: .*Opset 27"),
+        (_FATAL, ("FLOAT", ["N", 2]), 18, r"did not come to an end with it.*exit code -11"),
         (_HALVING, ("FLOAT", [2, "M"]), 18, None),  # takes none of the inputs that are made up
         ([("Relu", ["q"], ["y"], {})], ("FLOAT", ["N", 3]), 18, r"does not load it: Invalid model\. Node input 'q'"),
         ([("Foo", ["x"], ["y"], {})], ("FLOAT", ["N", 3]), 18, r"does not load it: .*No Op registered for Foo"),
