@@ -9,20 +9,16 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from modelport.crc32c import masked_crc32c
 from modelport.errors import SpecError
 from modelport.frameworks.wire import messages, read_fields, read_varint, signed
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER, _TRAILER = 48, 5
 _STRING = 7  # tensorflow.DataType
-_LANE = 4096  # bytes that are summed side by side with others
-_CHUNK = 1 << 26
 
 
 def check_variables(folder: Path) -> None:
@@ -58,7 +54,7 @@ def _check_entry(folder: Path, shards: int, name: str, entry: dict[int, Any]) ->
         shape = read_fields(messages(entry, 2)[0]) if 2 in entry else {}
         count = math.prod(signed(read_fields(dim).get(1, [0])[0]) for dim in messages(shape, 2))
         data = _summed_strings(data, count)
-    if not whole or struct.pack("<I", _masked(crc32c(data))) != entry.get(6, [bytes(4)])[0]:
+    if not whole or struct.pack("<I", masked_crc32c(data)) != entry.get(6, [bytes(4)])[0]:
         raise SpecError(
             f"model.source: {file}: damaged inside: the values of {name!r} "
             f"{'do not have the checksum that they were written with' if whole else 'are cut off'}; "
@@ -94,7 +90,7 @@ def _read_handle(data: bytes, position: int) -> tuple[int, int]:
 def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
     block, trailer = data[offset : offset + size], data[offset + size : offset + size + _TRAILER]
     kind, stored = struct.unpack("<BI", trailer)
-    if _masked(crc32c(block + trailer[:1])) != stored:
+    if masked_crc32c(block + trailer[:1]) != stored:
         raise ValueError("a block does not have the checksum that it was written with")
     if kind:
         raise ValueError("its blocks are compressed")
@@ -108,46 +104,3 @@ def _read_block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, by
         position += added
         yield key, block[position : position + length]
         position += length
-
-
-def _masked(crc: int) -> int:
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def crc32c(data: bytes) -> int:
-    """Castagnoli's CRC: lanes of 4 KiB are summed side by side, and their sums joined."""
-    bytewise, low, high, shift = _tables()
-    crc = 0xFFFFFFFF
-    body = len(data) // _LANE * _LANE
-    for start in range(0, body, _CHUNK):
-        words = np.frombuffer(data, "<u4", (min(start + _CHUNK, body) - start) // 4, start).reshape(-1, _LANE // 4)
-        sums = np.zeros(len(words), np.uint32)
-        for column in np.ascontiguousarray(words.T):
-            sums ^= column
-            sums = low[sums & 0xFFFF] ^ high[sums >> 16]
-        for lane in sums.tolist():
-            first, second, third, fourth = (table[crc >> bits & 0xFF] for table, bits in zip(shift, _BITS, strict=True))
-            crc = first ^ second ^ third ^ fourth ^ lane
-    for byte in data[body:]:
-        crc = bytewise[(crc ^ byte) & 0xFF] ^ crc >> 8
-    return crc ^ 0xFFFFFFFF
-
-
-_BITS = (0, 8, 16, 24)
-
-
-@cache
-def _tables() -> tuple[list[int], np.ndarray[Any, Any], np.ndarray[Any, Any], list[list[int]]]:
-    """Give what one byte, the halves of one word, and each byte of a sum behind which a lane of zeros comes, become."""
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = np.where(table & 1, table >> 1 ^ np.uint32(0x82F63B78), table >> 1)
-
-    def step(sums: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
-        for _ in range(count):
-            sums = table[sums & 0xFF] ^ sums >> 8
-        return sums
-
-    half = np.arange(1 << 16, dtype=np.uint32)
-    shift = [step(np.arange(256, dtype=np.uint32) << bits, _LANE).tolist() for bits in _BITS]
-    return table.tolist(), step(half, 4), step(half << 16, 4), shift

@@ -10,7 +10,7 @@ from modelport.spec.schema import BatchingSection
 from modelport_tfserving.config import allowed_sizes, quoted, render_batching, render_models, render_monitoring
 from modelport_tfserving.options import TFServingOptions, check_labels
 from modelport_tfserving.versions import integer_version
-from modelport_tfserving.warmup import crc32c, render_warmup
+from modelport_tfserving.warmup import render_warmup
 
 
 def test_integers_are_ordered_as_versions_are():
@@ -60,10 +60,6 @@ def test_text_is_quoted():
 def test_unknown_options_are_refused():
     with pytest.raises(ValueError, match="Extra inputs"):
         TFServingOptions.model_validate({"lables": {}})
-
-
-def test_crc32c_of_the_known_check_string():
-    assert crc32c(b"123456789") == 0xE3069283
 
 
 def test_tensorflow_reads_the_warmup_records(tmp_path):
