@@ -1,14 +1,17 @@
 """What a verification asks, and how answers are measured."""
 
 import threading
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from modelport.artifact import Artifact
 from modelport.client.base import Overloaded
 from modelport.errors import SpecError
 from modelport.samples import Samples
-from modelport.verify.session import Exam, Row, Tolerance, examine, plan_requests
+from modelport.verify.session import Exam, Row, Tolerance, examine, examine_artifact, plan_requests
 
 ROW = Row(backend="toy", protocol="rest")
 
@@ -80,6 +83,29 @@ def test_rows_that_a_server_mixes_up_when_it_joins_requests_are_a_fault():
 
 def test_a_server_that_has_too_much_to_do_may_say_so():
     assert examine(Joining(alone=3, refuses=True), make_exam(samples(4), joined=True), ROW).passed
+
+
+class Mute:
+    """A backend whose protocols cannot carry any model."""
+
+    name = "mute"
+    protocols = ("rest", "grpc")
+    default_ports: ClassVar[dict[str, int]] = {}
+
+    def service(self, artifact, settings):
+        return SimpleNamespace(server="nothing")
+
+    def unable(self, artifact):
+        return {"rest": "no float16", "grpc": "no strings"}
+
+
+def test_a_server_that_was_asked_nothing_did_not_pass(tmp_path):
+    artifact = Artifact(backend="mute", path=tmp_path, sha256="", record={"files": {}})
+    rows = examine_artifact(Mute(), artifact, make_exam(samples(2)), note=print, log=None)
+    assert [(row.passed, row.faults) for row in rows] == [
+        (False, ("nothing was asked: no float16",)),
+        (False, ("nothing was asked: no strings",)),
+    ]
 
 
 def test_labels_that_no_output_answers_are_told():
