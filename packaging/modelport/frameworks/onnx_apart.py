@@ -10,6 +10,7 @@ from pathlib import Path
 from modelport.errors import BuildError, MissingTool, SpecError
 from modelport.run.tool import run_tool
 
+NEEDED = "trying an ONNX model needs onnxruntime; pip install 'modelport[onnx]'"
 #: Seconds for loading and one run; the run itself is given up earlier.
 LONGEST_S = 1800.0
 
@@ -25,7 +26,7 @@ def try_apart(path: Path) -> None:
         MissingTool: onnxruntime is not installed.
     """
     if importlib.util.find_spec("onnxruntime") is None:
-        raise MissingTool("trying an ONNX model needs onnxruntime; pip install 'modelport[onnx]'")
+        raise MissingTool(NEEDED)
     command = (sys.executable, "-m", __name__, str(path.absolute()))
     try:
         said = run_tool(command, cwd=Path.cwd(), timeout_s=LONGEST_S, what="ONNX Runtime", only_stdout=True)

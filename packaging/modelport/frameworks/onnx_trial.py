@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from modelport.errors import ConversionError, MissingTool, SpecError
+from modelport.frameworks.onnx_apart import NEEDED
 from modelport.frameworks.probing import ProbedTensor, complete
 from modelport_runtime.checking import show_shape
 
@@ -74,7 +75,7 @@ def import_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingTool("trying an ONNX model needs onnxruntime; pip install 'modelport[onnx]'") from error
+        raise MissingTool(NEEDED) from error
     return onnxruntime
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,49 +9,28 @@ from typing import Any
 import grpc
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
 pytestmark = pytest.mark.server
 
 
-def _make_certificate() -> tuple[bytes, bytes]:
-    """Return key and self-signed certificate of `localhost`, as PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    form = serialization.PrivateFormat.PKCS8
-    pem = serialization.Encoding.PEM
-    return key.private_bytes(pem, form, serialization.NoEncryption()), certificate.public_bytes(pem)
-
-
-def _write_tls(folder: Path) -> tuple[bytes, bytes]:
-    """Write an SSLConfig that asks clients for a certificate, and return what the one client has."""
-    key, certificate = _make_certificate()
-    quoted = [part.decode().replace("\n", "\\n") for part in (key, certificate)]
+def _write_tls(folder: Path, self_signed: tuple[bytes, bytes]) -> None:
+    """Write an SSLConfig that asks clients for a certificate; the one client has the server's own."""
+    quoted = [part.decode().replace("\n", "\\n") for part in self_signed]
     (folder / "tls.config").write_text(
         f'server_key: "{quoted[0]}" server_cert: "{quoted[1]}" custom_ca: "{quoted[1]}" client_verify: true'
     )
-    return key, certificate
 
 
 def test_flags_that_change_what_is_served(
-    models: Path, tmp_path: Path, launch: Callable[..., Any], render_config: Callable[..., str]
+    models: Path,
+    tmp_path: Path,
+    launch: Callable[..., Any],
+    render_config: Callable[..., str],
+    self_signed: tuple[bytes, bytes],
 ) -> None:
-    key, certificate = _write_tls(tmp_path)
+    key, certificate = self_signed
+    _write_tls(tmp_path, self_signed)
     (tmp_path / "models.config").write_text(render_config(models, {"half_plus_two": "", "functions": ""}))
     (tmp_path / "session.config").write_text("inter_op_parallelism_threads: 1 allow_soft_placement: true")
     server = launch(

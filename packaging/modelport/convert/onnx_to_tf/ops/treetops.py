@@ -83,9 +83,10 @@ def cut_treetops(forest: Forest, thresholds: Array, below: Array) -> Treetops | 
     columns = np.unique(forest.features[[split.node for splits in tops for split in splits]])
     if not 0 < len(columns) <= _MOST_COLUMNS:
         return None
-    known, base, masks = _table(forest, thresholds, columns, tops)
-    if masks.nbytes > _MOST_TABLE_BYTES:
+    table = _table(forest, thresholds, columns, tops)
+    if table is None:
         return None
+    known, base, masks = table
     filled: Array = np.full((len(known), max(map(len, known))), np.inf, thresholds.dtype)
     for row, values in zip(filled, known, strict=True):
         row[: len(values)] = values
@@ -162,8 +163,11 @@ def _number(forest: Forest, node: int, inner: set[int], exits: list[int], splits
 
 def _table(
     forest: Forest, thresholds: Array, columns: Array, tops: list[list[_Split]]
-) -> tuple[list[Array], Array, Array]:
-    """Return the known thresholds of each column and group, where each begins in the table, and the table."""
+) -> tuple[list[Array], Array, Array] | None:
+    """Return the known thresholds of each column and group, where each begins in the table, and the table.
+
+    None where the table becomes too large.
+    """
     groups = [tops[start : start + _GROUP] for start in range(0, len(tops), _GROUP)]
     whole = np.ones((len(groups), min(len(tops), _GROUP)), np.int64)  # the exits of each tree
     for number, group in enumerate(groups):
@@ -171,11 +175,15 @@ def _table(
             whole[number, tree] = _signed((2 << len(splits)) - 1)
     known: list[Array] = []
     parts: list[Array] = []
+    left = _MOST_TABLE_BYTES
     for column in columns:
         for number, group in enumerate(groups):
             asked = [(tree, split) for tree, splits in enumerate(group) for split in splits]
             asked = [(tree, split) for tree, split in asked if forest.features[split.node] == column]
             values = np.unique(thresholds[[split.node for _, split in asked]])
+            left -= (len(values) + 2) * whole[number].nbytes
+            if left < 0:
+                return None
             words = np.tile(whole[number], (len(values) + 2, 1))
             for tree, split in asked:
                 held, lost = np.int64(_signed(~split.lost_if_held)), np.int64(_signed(~split.lost_if_not))
