@@ -87,11 +87,11 @@ def test_treetops_are_taken_where_they_pay() -> None:
 
     generator = np.random.default_rng(0)
     few, many = (grow(generator, 0, 9, 30, columns) for columns in (48, 200))
-    tops = cut_treetops(few, few.thresholds, few.leaves_below())
+    tops = cut_treetops(few, few.thresholds, few.heights())
     assert tops is not None
     assert np.diff(np.append(tops.first, len(tops.exits))).max() == 64
     assert few.depth(tops.exits) < few.depth(few.roots)
-    assert cut_treetops(many, many.thresholds, many.leaves_below()) is None
+    assert cut_treetops(many, many.thresholds, many.heights()) is None
 
 
 def test_a_forest_with_more_ways_down_than_nodes_is_left_to_the_general_walk() -> None:

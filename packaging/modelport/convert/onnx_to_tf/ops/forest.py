@@ -45,8 +45,8 @@ class Forest:
             level, depth = np.unique(self.children[level]), depth + 1
         return depth
 
-    def leaves_below(self) -> Array | None:
-        """Return how many leaves stand below each node.
+    def heights(self) -> Array | None:
+        """Return the steps from each node to the deepest leaf under it.
 
         None where so many nodes have several parents that there are more ways down than nodes.
         """
@@ -56,8 +56,8 @@ class Forest:
                 return None
             if self.modes[node] >= 0:
                 order += self.children[node].tolist()
-        below = np.ones(len(self.modes), np.int64)
+        heights = np.zeros(len(self.modes), np.int64)
         for node in reversed(order):
             if self.modes[node] >= 0:
-                below[node] = below[self.children[node]].sum()
-        return below
+                heights[node] = heights[self.children[node]].max() + 1
+        return heights

@@ -24,7 +24,7 @@ _PLACE_SHIFT = _COLUMN_BITS + _RANK_BITS
 _MOST_NODES = 1 << (63 - _PLACE_SHIFT)
 _HIGHEST_RANK = (1 << _RANK_BITS) - 1
 #: Levels between two times at which rows at leaves are put aside, from the roots and from below the treetops.
-_FROM_ROOTS, _FROM_EXITS = (8, 4), (6, 5)
+_FROM_ROOTS, _FROM_EXITS = (8, 4), (7, 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +80,12 @@ def _descend(ranked: Ranked, keys: Tensor, base: Tensor, at: Tensor, level: int)
     """
     first, later = _FROM_ROOTS if ranked.tops is None else _FROM_EXITS
     cut = level + (later if level else first)
-    nodes = tf.constant(ranked.nodes[:, None])
+    nodes, column = tf.constant(ranked.nodes[:, None]), tf.constant((1 << _COLUMN_BITS) - 1, tf.int64)
+    place = tf.constant(_PLACE_SHIFT, tf.int64)
     for _ in range(level, min(cut, ranked.depth)):
         node = tf.gather_nd(nodes, at)
-        key = tf.gather_nd(keys, tf.bitwise.bitwise_and(node, np.int64((1 << _COLUMN_BITS) - 1)) + base)
-        at = tf.bitwise.right_shift(node - key, np.int64(_PLACE_SHIFT))
+        key = tf.gather_nd(keys, tf.bitwise.bitwise_and(node, column) + base)
+        at = tf.bitwise.right_shift(node - key, place)
     if cut >= ranked.depth:
         return at
     leaf = np.int64(_HIGHEST_RANK << _COLUMN_BITS)
@@ -114,8 +115,8 @@ def _rank(forest: Forest, dtype: type) -> Ranked | None:
     modes = np.unique(forest.modes[inner])
     thresholds: Array = forest.thresholds.astype(dtype)
     fits = len(modes) == 1 and modes[0] in {0, 1} and len(forest.roots) > 0 and len(inner) < _MOST_NODES
-    leaves = forest.leaves_below() if fits and not np.isnan(thresholds[inner]).any() else None
-    if leaves is None:
+    heights = forest.heights() if fits and not np.isnan(thresholds[inner]).any() else None
+    if heights is None:
         return None
     columns, column = np.unique(forest.features[inner], return_inverse=True)
     values = [np.unique(thresholds[inner][column == i]) for i in range(len(columns))]
@@ -130,14 +131,14 @@ def _rank(forest: Forest, dtype: type) -> Ranked | None:
         mine = np.flatnonzero(inner)[column == i]
         ranks[mine] = np.searchsorted(known, thresholds[mine]) + 1
         places[mine] = 2 * i + ~forest.missing[mine]
-    tops = cut_treetops(forest, thresholds, leaves)
+    tops = cut_treetops(forest, thresholds, heights)
     starts = forest.roots if tops is None else tops.exits
     order, child = _adjacent(forest, starts)
     return Ranked(
         tops=tops,
         nodes=child << _PLACE_SHIFT | ranks[order] << _COLUMN_BITS | places[order],
         order=order,
-        depth=forest.depth(starts),
+        depth=int(heights[starts].max()),
         columns=columns,
         thresholds=table,
         below=bool(modes[0] == 1),

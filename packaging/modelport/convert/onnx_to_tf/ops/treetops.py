@@ -7,8 +7,8 @@ That costs one lookup a column instead of two a level. The idea is that of Quick
 
 from __future__ import annotations
 
+import functools
 import heapq
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,8 @@ _GROUP = 128
 #: With more columns the lookups cost more than the levels that they replace.
 _MOST_COLUMNS = 48
 _MOST_TABLE_BYTES = 1 << 26
-#: Columns that are looked up at a time.
-_BLOCK = 4
+#: Columns that are looked up at a time: few are many small ops, many leave the processor's cache.
+_BLOCK = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,19 +61,19 @@ class _Split:
     lost_if_not: int
 
 
-def cut_treetops(forest: Forest, thresholds: Array, below: Array) -> Treetops | None:
+def cut_treetops(forest: Forest, thresholds: Array, heights: Array) -> Treetops | None:
     """Return the tops of trees whose nodes all ask for at most, or all for below; None where it would not pay.
 
     Args:
         forest: The trees.
         thresholds: Those of its nodes, in the type of the input.
-        below: How many leaves stand below each node.
+        heights: Steps from each node to the deepest leaf under it.
     """
     exits: list[int] = []
     first: list[int] = []
     tops: list[list[_Split]] = []
     for root in forest.roots.tolist():
-        inner = _widest(forest, root, below)
+        inner = _tallest(forest, root, heights)
         mine: list[int] = []
         splits: list[_Split] = []
         _number(forest, root, inner, mine, splits)
@@ -110,44 +110,37 @@ def find_exits(x: Tensor, tops: Treetops, *, below: bool) -> Tensor:
     places = tf.minimum(search(sorted_inputs=tf.constant(tops.thresholds), values=values), tops.counts)
     places = tf.where(tf.math.is_nan(values), tops.counts + 1, places) + tops.base
     places = tf.reshape(places, [len(tops.columns), groups, tf.shape(x)[0]])
-    masks = tf.constant(tops.masks)
-    alive = None
-    for block in _blocks(len(tops.columns)):
-        words = _common(tf.gather(masks, places[block]), block.stop - block.start)
-        alive = words if alive is None else tf.bitwise.bitwise_and(alive, words)
+    masks, count = tf.constant(tops.masks), len(tops.columns)
+    blocks = tf.split(places, [min(_BLOCK, count - start) for start in range(0, count, _BLOCK)])
+    alive = functools.reduce(tf.bitwise.bitwise_and, [_common(tf.gather(masks, block)) for block in blocks])
     words = tf.reshape(tf.transpose(alive, [1, 0, 2]), [-1, groups * tops.masks.shape[1]])[:, : len(tops.first)]
     # One bit is left; below it stand as many ones as its place.
     bit = tf.raw_ops.PopulationCount(x=words - np.int64(1))
     return tf.cast(bit, tf.int64) + tops.first
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    """Cut a range into slices whose lengths are powers of two."""
-    start, size = 0, _BLOCK
-    while start < count:
-        while size > count - start:
-            size //= 2
-        yield slice(start, start + size)
-        start += size
+def _common(words: Tensor) -> Tensor:
+    """Return the bits that are set in all of the first axis: its halves are joined until one is left."""
+    left = []
+    while (count := words.shape[0]) > 1:
+        first, second, *odd = tf.split(words, [count // 2, count // 2] + [1] * (count % 2))
+        words = tf.bitwise.bitwise_and(first, second)
+        left += odd
+    return functools.reduce(tf.bitwise.bitwise_and, left, words)[0]
 
 
-def _common(words: Tensor, count: int) -> Tensor:
-    """Return the bits that are set in all of the first axis, whose length is a power of two."""
-    while count > 1:
-        count //= 2
-        words = tf.bitwise.bitwise_and(words[:count], words[count:])
-    return words[0]
+def _tallest(forest: Forest, root: int, heights: Array) -> set[int]:
+    """Return a tree's inner nodes of its top: always the one with the longest way down is cut open next.
 
-
-def _widest(forest: Forest, root: int, below: Array) -> set[int]:
-    """Return a tree's inner nodes of its top: always the one with most leaves below it is cut open next."""
-    heap = [(-int(below[root]), root)]
+    All rows take as many steps below the tops as the deepest leaf is away: few steps are worth more than few rows.
+    """
+    heap = [(-int(heights[root]), root)]
     inner: set[int] = set()
-    while len(heap) < _EXITS and heap[0][0] < -1:
+    while len(heap) < _EXITS and heap[0][0] < 0:
         _, node = heapq.heappop(heap)
         inner.add(node)
         for child in forest.children[node].tolist():
-            heapq.heappush(heap, (-int(below[child]), child))
+            heapq.heappush(heap, (-int(heights[child]), child))
     return inner
 
 
