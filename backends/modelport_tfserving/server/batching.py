@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,9 @@ from modelport_tfserving.server.statuses import (
     invalid_argument,
 )
 from modelport_tfserving.server.tensors import Array
+
+# The tensors that are fed and those that are fetched: what a signature's own run is known by.
+RunKind = tuple[frozenset[str], frozenset[str]]
 
 
 @dataclass
@@ -46,7 +49,7 @@ class _Batch:
 
 @dataclass
 class _Queue:
-    """The batches of one kind of run: the same model, tensors, types and row shapes."""
+    """The batches of one kind of run: the same model, tensors, types and row shapes (ranks, where rows are padded)."""
 
     runner: Runner
     fetches: tuple[str, ...]
@@ -72,14 +75,22 @@ class BatchScheduler:
             self._stopping = True
             self._changed.notify_all()
 
-    def wrap(self, runner: Runner, parameters: BatchingParameters | None = None) -> Runner:
+    def wrap(
+        self,
+        runner: Runner,
+        parameters: BatchingParameters | None = None,
+        batched: Collection[RunKind] | None = None,
+    ) -> Runner:
         """Return a runner that batches what it is given before `runner` runs it.
 
-        `parameters` are the model's own, but for the threads; the scheduler's where there are none.
+        `parameters` are the model's own, but for the threads; the scheduler's where there are none. Only the kinds
+        of run in `batched` are batched, the others run as they come; None means all.
         """
         chosen = parameters or self.parameters
 
         def run_batched(feeds: Mapping[str, Array], fetches: Sequence[str], deadline: float | None) -> list[Array]:
+            if batched is not None and (frozenset(feeds), frozenset(fetches)) not in batched:
+                return runner(feeds, fetches, deadline)
             size = _count_rows(feeds)
             if size == 0:
                 return runner(feeds, fetches, deadline)
@@ -102,7 +113,11 @@ class BatchScheduler:
             )
             for start in range(0, size, limit)
         ]
-        rows = tuple((name, array.dtype.str, array.dtype.name, array.shape[1:]) for name, array in feeds.items())
+        pad = kind.parameters.pad_inputs
+        rows = tuple(
+            (name, array.dtype.str, array.dtype.name, array.ndim if pad else array.shape[1:])
+            for name, array in feeds.items()
+        )
         with self._changed:
             queue = self._queues.setdefault((id(kind.runner), kind.fetches, rows), kind)
             for task in tasks:
@@ -173,20 +188,19 @@ class BatchScheduler:
         self._metrics.processed_batch_size.observe(padded)
         self._metrics.padding_size.observe(padded - batch.size, str(padded))
         feeds = {}
-        for name, first in batch.tasks[0].feeds.items():
+        for name in batch.tasks[0].feeds:
             parts = [task.feeds[name] for task in batch.tasks]
+            if queue.parameters.pad_inputs:
+                parts = _pad_alike(parts)
             if padded > batch.size:
-                parts.append(np.repeat(first[:1], padded - batch.size, axis=0))
-            feeds[name] = np.concatenate(parts) if len(parts) > 1 else first
+                parts.append(np.repeat(parts[0][:1], padded - batch.size, axis=0))
+            feeds[name] = np.concatenate(parts) if len(parts) > 1 else parts[0]
         deadlines = [task.deadline for task in batch.tasks if task.deadline is not None]
         deadline = max(deadlines) if len(deadlines) == len(batch.tasks) else None
         return queue.runner(feeds, queue.fetches, deadline)
 
     def _split(self, queue: _Queue, batch: _Batch, outputs: list[Array]) -> None:
         padded = _padded_size(queue, batch)
-        if len(batch.tasks) == 1 and not queue.parameters.allowed_sizes:
-            batch.tasks[0].results = outputs
-            return
         for output in outputs:
             if output.ndim == 0:
                 raise failed_precondition("Batched output tensor has 0 dimensions")
@@ -205,20 +219,36 @@ def _padded_size(queue: _Queue, batch: _Batch) -> int:
     return next((size for size in queue.parameters.allowed_sizes if size >= batch.size), batch.size)
 
 
+def _pad_alike(parts: Sequence[Array]) -> list[Array]:
+    """Lengthen tensors to the largest of each dimension but the first, with the first element of each tensor."""
+    longest = tuple(max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True))
+    return [part if part.shape[1:] == longest else _pad(part, longest) for part in parts]
+
+
+def _pad(part: Array, row_shape: tuple[int, ...]) -> Array:
+    if part.size == 0:
+        raise invalid_argument("Got empty tensor in batch of non-empty tensors.")
+    padded = np.full((len(part), *row_shape), part.flat[0], part.dtype)
+    padded[tuple(slice(size) for size in part.shape)] = part
+    return padded
+
+
 def _queue_timeout() -> ServingError:
     return ServingError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
 
 
 def _count_rows(feeds: Mapping[str, Array]) -> int:
-    """Return the rows of a request; 0 for one that has nothing to batch."""
-    sizes = set()
+    """Return the rows of a request. Raises INVALID_ARGUMENT where its tensors do not tell."""
+    if not feeds:
+        raise invalid_argument("Batching Run() must have at least one input tensor")
+    sizes: set[int] = set()
     for array in feeds.values():
         if array.ndim == 0:
             raise invalid_argument("Batching Run() input tensors must have at least one dimension")
         sizes.add(array.shape[0])
     if len(sizes) > 1:
         raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
-    return sizes.pop() if sizes else 0
+    return sizes.pop()
 
 
 def _await(task: _Task) -> list[Array]:

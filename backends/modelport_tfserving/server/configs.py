@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelport_tfserving.server.messages import message_class
-from modelport_tfserving.server.statuses import failed_precondition, invalid_argument, not_found
+from modelport_tfserving.server.statuses import invalid_argument, not_found
 
 
 class VersionPolicy(Enum):
@@ -36,7 +36,8 @@ class ModelConfig:
 class BatchingParameters:
     """How requests are joined: sizes in rows, times in microseconds, with the real server's defaults.
 
-    `max_execution_size` differs from `max_size` only where large requests are split.
+    `max_execution_size` differs from `max_size` only where large requests are split; with `pad_inputs`, requests
+    whose rows differ in shape share a batch, padded to the largest.
     """
 
     max_size: int = 1000
@@ -45,6 +46,7 @@ class BatchingParameters:
     threads: int = 1
     allowed_sizes: tuple[int, ...] = ()
     max_execution_size: int = 1000
+    pad_inputs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +92,7 @@ def _plan_model(config: Any) -> ModelConfig:
             f"Expected model {config.name} to have an absolute path or URI; got base_path()={config.base_path}"
             + (" (this server reads local directories only)" if "://" in config.base_path else "")
         )
-    if config.model_type == 0 and not config.model_platform:
-        raise invalid_argument(
-            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
-            f'ModelServerConfig::model_platform: write model_platform: "tensorflow" for model {config.name}'
-        )
-    if config.model_platform not in {"", "tensorflow"}:
-        raise failed_precondition(f"PlatformConfigMap has no entry for platform {config.model_platform}")
+    _check_platform(config)
     if config.HasField("logging_config"):
         raise invalid_argument(f"model {config.name}: logging_config is not supported; leave it out")
     policy = VersionPolicy(config.model_version_policy.WhichOneof("policy_choice") or "latest")
@@ -110,11 +106,25 @@ def _plan_model(config: Any) -> ModelConfig:
     )
 
 
+def _check_platform(config: Any) -> None:
+    if config.model_type and config.model_platform:
+        raise invalid_argument(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
+        )
+    if config.model_type not in {0, 1}:
+        raise invalid_argument(f"ModelServerConfig::model_type choice {config.model_type} not supported.")
+    if not config.model_type and not config.model_platform:
+        raise invalid_argument(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f'ModelServerConfig::model_platform: write model_platform: "tensorflow" for model {config.name}'
+        )
+    if config.model_platform not in {"", "tensorflow"}:
+        raise invalid_argument(f"Model {config.name} requests unsupported platform {config.model_platform}")
+
+
 def load_batching(path: Path, cpus: int) -> BatchingParameters:
     """Read a BatchingParameters text proto; `cpus` is the default number of threads."""
     message = _read_text_proto(path, message_class("BatchingParameters")())
-    if message.pad_variable_length_inputs:
-        raise invalid_argument("pad_variable_length_inputs is not supported; send inputs of equal length")
 
     def wrapped(field: str, default: int) -> int:
         return int(getattr(message, field).value) if message.HasField(field) else default
@@ -130,6 +140,7 @@ def load_batching(path: Path, cpus: int) -> BatchingParameters:
         threads=wrapped("num_batch_threads", cpus),
         allowed_sizes=tuple(message.allowed_batch_sizes),
         max_execution_size=execution_size,
+        pad_inputs=message.pad_variable_length_inputs,
     )
     _check_batching(parameters)
     return parameters
@@ -161,8 +172,12 @@ def load_metrics_path(path: Path) -> str | None:
 
 
 def load_tls(path: Path) -> TLSConfig:
-    """Read an SSLConfig text proto."""
+    """Read an SSLConfig text proto. Raises INVALID_ARGUMENT for one without what TLS needs."""
     config = _read_text_proto(path, message_class("SSLConfig")())
+    if not (config.server_key and config.server_cert):
+        raise invalid_argument(f"{path}: server_key and server_cert are needed, as PEM text")
+    if config.client_verify and not config.custom_ca:
+        raise invalid_argument(f"{path}: client_verify needs custom_ca, the PEM text of who signs for clients")
     return TLSConfig(
         server_key=config.server_key.encode(),
         server_cert=config.server_cert.encode(),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import BinaryIO
+from io import BufferedReader
 
 _log = logging.getLogger(__name__)
 _MAX_LINE = 65536
@@ -23,6 +23,8 @@ _MAX_CONNECTIONS = 512
 _IDLE_TIMEOUT_S = 120.0
 _DRAIN_TIMEOUT_S = 2.0
 _LEAST_COMPRESSED = 1024
+_LONGEST_NUMBER = 19
+_TLS_HANDSHAKE = b"\x16"
 MAX_BODY_BYTES = 512 << 20
 
 
@@ -47,10 +49,13 @@ class Response:
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
+    """What comes before the body; `says_so` where the client must be told that the connection stays open."""
+
     method: str
     path: str
     headers: Mapping[str, str]
     keep_alive: bool
+    says_so: bool
 
 
 class _BadRequestError(Exception):
@@ -71,11 +76,13 @@ class HTTPListener:
         *,
         concurrency: int,
         max_body: int = MAX_BODY_BYTES,
+        max_connections: int = _MAX_CONNECTIONS,
     ) -> None:
         self._listener = listener
         self._handler = handler
         self._slots = threading.Semaphore(concurrency)
         self._max_body = max_body
+        self._max_connections = max_connections
         self._idle: dict[socket.socket, bool] = {}
         self._changed = threading.Condition()
         self._stopping = False
@@ -86,13 +93,13 @@ class HTTPListener:
         threading.Thread(target=self._accept, name="http-accept", daemon=True).start()
 
     def stop(self, grace: float) -> None:
-        """Accept no more, close idle connections, and let requests in work end within `grace` seconds."""
+        """Accept no more, close idle connections, and let requests that have come end within `grace` seconds."""
         with self._changed:
             self._stopping = True
             for connection, idle in self._idle.items():
                 if idle:
-                    _shut(connection)
-        _shut(self._listener)
+                    _shut(connection, socket.SHUT_RD)
+        _shut(self._listener, socket.SHUT_RDWR)
         self._listener.close()
         with self._changed:
             self._changed.wait_for(lambda: not self._idle, grace)
@@ -107,13 +114,24 @@ class HTTPListener:
                     time.sleep(0.05)
                 continue
             with self._changed:
-                crowded = len(self._idle) >= _MAX_CONNECTIONS
+                crowded = len(self._idle) >= self._max_connections and not self._drop_idle()
                 if not crowded:
                     self._idle[connection] = True
+                if self._stopping:
+                    _shut(connection, socket.SHUT_RD)
             if crowded:
                 connection.close()
             else:
                 threading.Thread(target=self._serve, args=(connection,), name="http", daemon=True).start()
+
+    def _drop_idle(self) -> bool:
+        """Close the connection that has waited longest for a request; returns whether there was one."""
+        for connection, idle in self._idle.items():
+            if idle:
+                self._idle[connection] = False
+                _shut(connection, socket.SHUT_RD)
+                return True
+        return False
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -130,12 +148,13 @@ class HTTPListener:
                 self._idle.pop(connection, None)
                 self._changed.notify_all()
 
-    def _serve_one(self, connection: socket.socket, reader: BinaryIO) -> bool:
+    def _serve_one(self, connection: socket.socket, reader: BufferedReader) -> bool:
         """Answer one request; returns whether the connection stays open."""
         try:
             head = _read_head(reader)
-            if head is None or not self._mark(connection, idle=False):
+            if head is None:
                 return False
+            self._mark(connection, idle=False)
             body = _read_body(connection, reader, head, self._max_body)
         except _BadRequestError as error:
             _refuse(connection, error.status, str(error))
@@ -147,16 +166,19 @@ class HTTPListener:
         return keep and self._mark(connection, idle=True)
 
     def _mark(self, connection: socket.socket, *, idle: bool) -> bool:
-        """Note whether a connection waits for a request; returns False once the listener stops."""
+        """Note whether a connection waits for a request; returns False where it would wait in vain."""
         with self._changed:
-            if self._stopping and (idle or self._idle[connection]):
+            if self._stopping and idle:
                 return False
-            self._idle[connection] = idle
+            del self._idle[connection]
+            self._idle[connection] = idle  # Behind all others: `_drop_idle` takes the first.
             return True
 
 
-def _read_head(reader: BinaryIO) -> _Head | None:
+def _read_head(reader: BufferedReader) -> _Head | None:
     """Read the request line and headers; None when the client has closed the connection."""
+    if reader.peek(1)[:1] == _TLS_HANDSHAKE:
+        raise _BadRequestError(400, "this port speaks HTTP, not HTTPS")
     line = _read_line(reader)
     while line in {b"\r\n", b"\n"}:
         line = _read_line(reader)
@@ -173,30 +195,40 @@ def _read_head(reader: BinaryIO) -> _Head | None:
         name, colon, value = line.decode("latin-1").partition(":")
         if not colon:
             raise _BadRequestError(400, "a header line has no colon")
-        headers[name.strip().lower()] = value.strip()
+        if name != name.strip():
+            raise _BadRequestError(400, "a header's name has blanks around it")
+        # A header that comes twice is a list, so that two lengths are none.
+        before = headers.get(name.lower())
+        headers[name.lower()] = value.strip() if before is None else f"{before}, {value.strip()}"
     else:
         raise _BadRequestError(431, "too many header lines")
     wish = headers.get("connection", "").lower()
     keep_alive = "close" not in wish if words[2] == "HTTP/1.1" else "keep-alive" in wish
     path = re.sub(r"^[a-z]+://[^/?#]*", "", words[1], flags=re.IGNORECASE)
-    return _Head(method=words[0], path=path or "/", headers=headers, keep_alive=keep_alive)
+    return _Head(
+        method=words[0],
+        path=path or "/",
+        headers=headers,
+        keep_alive=keep_alive,
+        says_so=keep_alive and words[2] == "HTTP/1.0",
+    )
 
 
-def _read_line(reader: BinaryIO) -> bytes:
+def _read_line(reader: BufferedReader) -> bytes:
     line = reader.readline(_MAX_LINE + 1)
     if len(line) > _MAX_LINE:
         raise _BadRequestError(431, "a header line is too long")
     return line
 
 
-def _read_body(connection: socket.socket, reader: BinaryIO, head: _Head, limit: int) -> bytes:
+def _read_body(connection: socket.socket, reader: BufferedReader, head: _Head, limit: int) -> bytes:
     coding = head.headers.get("transfer-encoding", "").lower()
     length = head.headers.get("content-length", "0")
     if coding not in {"", "chunked"}:
         raise _BadRequestError(501, f"the transfer encoding {coding} is not supported")
     if not (length.isascii() and length.isdigit()) or (coding and "content-length" in head.headers):
         raise _BadRequestError(400, "the request has no clear length")
-    if int(length) > limit:
+    if len(length) > _LONGEST_NUMBER or int(length) > limit:
         raise _too_large(limit)
     if head.headers.get("expect", "").lower() == "100-continue":
         connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -210,31 +242,31 @@ def _read_body(connection: socket.socket, reader: BinaryIO, head: _Head, limit: 
             raise _BadRequestError(415, f"the content encoding {encoding} is not supported; send gzip or none")
 
 
-def _read_exactly(reader: BinaryIO, size: int) -> bytes:
+def _read_exactly(reader: BufferedReader, size: int) -> bytes:
     body = reader.read(size)
     if len(body) < size:
         raise _BadRequestError(400, "the connection closed before the body was complete")
     return body
 
 
-def _read_chunks(reader: BinaryIO, limit: int) -> bytes:
+def _read_chunks(reader: BufferedReader, limit: int) -> bytes:
     chunks: list[bytes] = []
     total = 0
     while True:
         text = _read_line(reader).split(b";")[0].strip()
-        try:
-            size = int(text, 16)
-        except ValueError:
-            raise _BadRequestError(400, "a chunk has no size") from None
+        if not re.fullmatch(b"[0-9a-fA-F]+", text):
+            raise _BadRequestError(400, "a chunk has no size")
+        size = int(text, 16)
         total += size
-        if size < 0 or total > limit:
+        if total > limit:
             raise _too_large(limit)
         if size == 0:
             while _read_line(reader) not in {b"\r\n", b"\n", b""}:
                 pass
             return b"".join(chunks)
         chunks.append(_read_exactly(reader, size))
-        _read_line(reader)
+        if _read_line(reader) not in {b"\r\n", b"\n"}:
+            raise _BadRequestError(400, "a chunk is longer than it says")
 
 
 def _unzip(body: bytes, limit: int) -> bytes:
@@ -265,6 +297,8 @@ def _render_response(head: _Head | None, response: Response, *, keep: bool) -> b
     headers["Content-Length"] = str(len(body))
     if not keep:
         headers["Connection"] = "close"
+    elif head and head.says_so:
+        headers["Connection"] = "keep-alive"
     try:
         reason = HTTPStatus(response.status).phrase
     except ValueError:
@@ -299,8 +333,9 @@ def _refuse(connection: socket.socket, status: int, message: str) -> None:
         pass
 
 
-def _shut(connection: socket.socket) -> None:
+def _shut(connection: socket.socket, how: int) -> None:
+    """Shut a socket down; with SHUT_RD, what has come can still be read and answered."""
     try:
-        connection.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(how)
     except OSError:
         return  # Already closed by the other side.

@@ -13,6 +13,11 @@ from modelport_tfserving.server.plan import ANY_HOST, Plan
 from modelport_tfserving.server.statuses import Code, ServingError, invalid_argument
 
 _log = logging.getLogger(__name__)
+# gRPC says the same of a port that is taken and of a key that cannot be read.
+_TLS_HINT = (
+    " If the address is free: server_key, server_cert or custom_ca of --ssl_config_file is not PEM, or the key is not "
+    "the certificate's."
+)
 
 
 def bind_socket(host: str, port: int, flag: str) -> socket.socket:
@@ -77,7 +82,8 @@ def start_grpc(options: Options, plan: Plan, handlers: list[Any]) -> Any:
             else:
                 server.add_secure_port(address, _credentials(plan.tls))
         except RuntimeError as error:
-            raise ServingError(Code.UNAVAILABLE, f"gRPC cannot listen on {address}: {error}") from None
+            hint = "" if plan.tls is None else _TLS_HINT
+            raise ServingError(Code.UNAVAILABLE, f"gRPC cannot listen on {address}: {error}{hint}") from None
     server.start()
     for address in addresses:
         _log.info("Running gRPC ModelServer at %s ...", address)

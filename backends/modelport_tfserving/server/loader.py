@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelport_tfserving.server.batching import BatchScheduler
+from modelport_tfserving.server.batching import BatchScheduler, RunKind
 from modelport_tfserving.server.configs import load_batching
 from modelport_tfserving.server.inference import Inference
 from modelport_tfserving.server.servable import LoadSettings, Servable, load_servable
@@ -60,4 +60,15 @@ class Loader:
                 _log.info("No %s in %s: its requests are not batched", PARAMETERS_FILE, path)
                 return
             parameters = load_batching(file, parameters.threads)
-        servable.run = self.scheduler.wrap(servable.run, parameters)
+        servable.run = self.scheduler.wrap(servable.run, parameters, _list_runs(servable))
+
+
+def _list_runs(servable: Servable) -> frozenset[RunKind]:
+    """Return the runs of the signatures as they are; with an output filter or several signatures none is batched."""
+    return frozenset(
+        (
+            frozenset(info.name for info in signature.inputs.values()),
+            frozenset(info.name for info in signature.outputs.values()),
+        )
+        for signature in servable.signatures.values()
+    )

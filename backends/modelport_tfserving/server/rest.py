@@ -27,6 +27,7 @@ from modelport_tfserving.server.manager import ModelManager
 from modelport_tfserving.server.rpc import report_status
 from modelport_tfserving.server.servable import DEFAULT_SIGNATURE
 from modelport_tfserving.server.statuses import Code, ServingError, from_exception, http_status, invalid_argument
+from modelport_tfserving.server.versions import MAX_VERSION
 
 _log = logging.getLogger(__name__)
 _WHICH = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -156,7 +157,7 @@ def _model_spec(name: str, version: str | None, label: str) -> Any:
 
     spec = model_pb2.ModelSpec(name=name)
     if version:
-        if int(version) > 2**63 - 1:
+        if len(version.lstrip("0")) > len(str(MAX_VERSION)) or int(version) > MAX_VERSION:
             raise invalid_argument(f"Failed to convert version: {version} to numeric.")
         spec.version.value = int(version)
     if label:

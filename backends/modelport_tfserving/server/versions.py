@@ -9,7 +9,7 @@ from pathlib import Path
 from modelport_tfserving.server.configs import ModelConfig, VersionPolicy
 
 _log = logging.getLogger(__name__)
-_MAX_VERSION = 2**63 - 1
+MAX_VERSION = 2**63 - 1
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 TFLITE_FILE = "model.tflite"
 
@@ -18,12 +18,20 @@ def list_versions(base_path: Path) -> dict[int, Path]:
     """Return the version directories below a base path, by number.
 
     A version is a directory whose name is a whole number; other names are not looked at. Leading zeros are taken
-    as the real server takes them: `00000123` is version 123. Raises OSError when the base path cannot be read.
+    as the real server takes them: `00000123` is version 123; of two names of one version the last counts. Raises
+    OSError when the base path cannot be read.
     """
     found: dict[int, Path] = {}
     for entry in sorted(base_path.iterdir()):
-        if re.fullmatch(r"[0-9]+", entry.name) and int(entry.name) <= _MAX_VERSION and entry.is_dir():
-            found.setdefault(int(entry.name), entry)
+        if re.fullmatch(r"[0-9]+", entry.name) and int(entry.name) <= MAX_VERSION and entry.is_dir():
+            if (other := found.get(int(entry.name))) is not None:
+                _log.warning(
+                    "Duplicate version directories detected. Version %s will be loaded from %s, %s will be ignored.",
+                    int(entry.name),
+                    entry.name,
+                    other.name,
+                )
+            found[int(entry.name)] = entry
     return found
 
 

@@ -24,6 +24,7 @@ def write_all(root: Path) -> None:
     write_v1(root / "scaled" / "1", _build_scaled, {"serving_default": {"by": 3.0}})
     write_v1(root / "adder" / "1", _build_adder)
     write_v1(root / "slow" / "1", _build_slow)
+    write_v1(root / "sleeper" / "1", _build_sleeper)
     _write_functions(root / "functions" / "1")
 
 
@@ -148,6 +149,22 @@ def _build_slow(tf: Any) -> Mapping[str, Signature]:
     return {
         "serving_default": ({"rounds": rounds}, {"trace": trace(rounds)}, "predict"),
         "rows": ({"rounds": rows}, {"traces": traces}, "predict"),
+    }
+
+
+def _build_sleeper(tf: Any) -> Mapping[str, Signature]:
+    """Sleeps for as many milliseconds as it is told to, and tells how many of its runs have begun."""
+    begun = tf.compat.v1.get_variable("begun", initializer=0, use_resource=True)
+    milliseconds = tf.compat.v1.placeholder(tf.int64, [])
+    with tf.control_dependencies([begun.assign_add(1)]):
+        half = milliseconds * 500  # The dataset sleeps before its one element, and again before its end.
+    kinds = {"output_types": [tf.int32], "output_shapes": [[]]}
+    one = tf.data.Dataset.from_tensors(0)._variant_tensor
+    slept = tf.raw_ops.SleepDataset(input_dataset=one, sleep_microseconds=half, **kinds)
+    (done,) = tf.raw_ops.DatasetToSingleElement(dataset=slept, **kinds)
+    return {
+        "serving_default": ({"milliseconds": milliseconds}, {"done": done}, "predict"),
+        "begun": ({}, {"begun": begun.read_value()}, "predict"),
     }
 
 

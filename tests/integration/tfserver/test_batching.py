@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -90,11 +89,13 @@ def test_too_much_to_do_is_refused_and_nothing_else_goes_wrong(
     )
     (tmp_path / "threads.config").write_text("num_batch_threads { value: 1 }")
     (tmp_path / "models.config").write_text(render_config(tmp_path, {"slow": "", "adder": ""}))
+    (tmp_path / "monitoring.config").write_text("prometheus_config { enable: true }")
     server = launch(
         f"--model_config_file={tmp_path / 'models.config'}",
         "--enable_batching",
         "--enable_per_model_batching_parameters",
         f"--batching_parameters_file={tmp_path / 'threads.config'}",
+        f"--monitoring_config_file={tmp_path / 'monitoring.config'}",
         "--rest_api_timeout_in_ms=700",
     )
     server.await_ready("slow").await_ready("adder")
@@ -102,7 +103,7 @@ def test_too_much_to_do_is_refused_and_nothing_else_goes_wrong(
 
     def ask(number: int) -> str:
         try:
-            server.predict("slow", {"rounds": np.int32([20])}, "rows")
+            server.predict("slow", {"rounds": np.int32([100])}, "rows")
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}"
         return "OK"
@@ -110,8 +111,9 @@ def test_too_much_to_do_is_refused_and_nothing_else_goes_wrong(
     with ThreadPoolExecutor(32) as clients:
         full = "UNAVAILABLE: The batch scheduling queue to which this task was submitted is full"
         assert set(clients.map(ask, range(64))) == {"OK", full}
-        long_run = clients.submit(server.predict, "slow", {"rounds": np.int32([30_000])}, "rows", timeout=3.0)
-        time.sleep(0.3)
+        batches = _count(server, "processed_batch_size_count")
+        long_run = clients.submit(server.predict, "slow", {"rounds": np.int32([30_000])}, "rows", timeout=5.0)
+        server.await_true(lambda: _count(server, "processed_batch_size_count") > batches)
         late = server.post("slow:predict", {"signature_name": "rows", "inputs": [1]})
         assert (late.status_code, late.json()) == (
             429,
@@ -134,15 +136,13 @@ def test_labels_move_with_the_configuration_file(batching_server: Any) -> None:
     text = config.read_text()
     try:
         config.write_text(text.replace('"canary" value: 3', '"canary" value: 2'))
-        batching_server.await_true(
-            lambda: batching_server.post(path, {"inputs": [0.0]}).json() == {"outputs": [3.0]}, 20
-        )
+        batching_server.await_true(lambda: batching_server.post(path, {"inputs": [0.0]}).json() == {"outputs": [3.0]})
         config.write_text(text.replace('"canary" value: 3', '"canary" value: 1'))
-        batching_server.await_true(lambda: "not currently available for inference" in batching_server.log, 20)
+        batching_server.await_true(lambda: "not currently available for inference" in batching_server.log)
         assert batching_server.post(path, {"inputs": [0.0]}).json() == {"outputs": [3.0]}
     finally:
         config.write_text(text)
-    batching_server.await_true(lambda: batching_server.post(path, {"inputs": [0.0]}).json() == {"outputs": [4.0]}, 20)
+    batching_server.await_true(lambda: batching_server.post(path, {"inputs": [0.0]}).json() == {"outputs": [4.0]})
 
 
 def test_the_health_service_is_off_by_default(batching_server: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -263,7 +262,6 @@ def test_the_configuration_file_is_polled_only_where_that_is_asked_for(
 def test_a_bad_configuration_file_ends_the_start_with_the_parsers_words(tmp_path: Path) -> None:
     bad = tmp_path / "bad.config"
     bad.write_text("improperly formatted file\n")
-    started = time.monotonic()
     result = subprocess.run(
         [sys.executable, str(_PROGRAM), "--port=1", f"--model_config_file={bad}"],
         capture_output=True,
@@ -274,4 +272,3 @@ def test_a_bad_configuration_file_ends_the_start_with_the_parsers_words(tmp_path
     assert result.returncode == 255
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in result.stderr
     assert result.stdout.startswith("Failed to start server. Error: INVALID_ARGUMENT: Invalid protobuf file: ")
-    assert time.monotonic() - started < 30

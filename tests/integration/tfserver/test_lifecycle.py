@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,24 +50,27 @@ def test_versions_come_and_go_under_load_and_no_request_fails(models: Path, tmp_
     (base / "notes").mkdir()
     _write_warmup(base / "1", "serving_default", 3)
     server = launch(
-        "--model_name=m", f"--model_base_path={base}", "--load_retry_interval_micros=300000", "--max_num_load_retries=2"
+        "--model_name=m",
+        f"--model_base_path={base}",
+        "--load_retry_interval_micros=3000000",
+        "--max_num_load_retries=1",
     ).await_ready("m")
     assert server.states("m") == {1: "AVAILABLE"}
     assert "Number of warmup records read: 3." in server.log
 
     done = threading.Event()
+    answers: set[float] = set()
 
-    def keep_asking() -> list[float]:
-        answers = []
+    def keep_asking() -> None:
         with httpx.Client(timeout=60) as client:
             while not done.is_set():
                 response = client.post(f"{server.url}/v1/models/m:predict", content='{"instances": [0.0]}')
                 assert response.status_code == 200, response.text
-                answers.append(response.json()["predictions"][0])
-        return answers
+                answers.add(response.json()["predictions"][0])
 
     with ThreadPoolExecutor(2) as clients:
         asking = [clients.submit(keep_asking) for _ in range(2)]
+        server.await_true(lambda: answers == {2.0})
         _copy_version(source / "2", base / "2")
         server.await_true(lambda: server.states("m") == {2: "AVAILABLE", 1: "END"})
         # A version that cannot be loaded leaves the old one serving, and tells why in its status.
@@ -80,18 +82,21 @@ def test_versions_come_and_go_under_load_and_no_request_fails(models: Path, tmp_
         assert status["error_code"] != "OK"
         assert status["error_message"]
         # A copy that is still under way is waited for.
+        shutil.copytree(source / "3", tmp_path / "4")
         (base / "4").mkdir()
         server.await_true(lambda: server.states("m").get(4) == "LOADING")
-        shutil.copytree(source / "3" / "variables", base / "4" / "variables")
-        shutil.copy(source / "3" / "saved_model.pb", base / "4" / "saved_model.pb")
+        for part in ("variables", "saved_model.pb"):
+            (tmp_path / "4" / part).rename(base / "4" / part)
         server.await_true(lambda: server.states("m").get(4) == "AVAILABLE")
+        server.await_true(lambda: 4.0 in answers)
         # Without the newer directories the server goes back to the older version.
         shutil.rmtree(base / "4")
         shutil.rmtree(base / "3")
         server.await_true(lambda: server.states("m") == {4: "END", 3: "END", 2: "AVAILABLE", 1: "END"})
         done.set()
-        answers = [answer for future in asking for answer in future.result(60)]
-    assert set(answers) == {2.0, 3.0, 4.0}
+        for future in asking:
+            future.result(60)
+    assert answers == {2.0, 3.0, 4.0}
 
     # Records that fail keep a version from serving.
     _copy_version(source / "3", tmp_path / "5")
@@ -153,46 +158,45 @@ def test_reload_replaces_the_configuration(models: Path, tmp_path: Path, launch:
         reload(f"model_config_list {{ {adder % ''} {missing} }}", timeout=1)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     label = 'version_labels { key: "a" value: 1 }'
-    assert reload(f"model_config_list {{ {adder % label} }}", timeout=10).status.error_code == 0
+    assert reload(f"model_config_list {{ {adder % label} }}", timeout=30).status.error_code == 0
     inputs = {"left": np.int64([1]), "right": np.int64([2])}
     assert server.predict("adder", inputs, label="a").model_spec.version.value == 1
 
 
-def test_sigterm_lets_requests_end_and_takes_less_than_two_seconds(models: Path, launch: Launch) -> None:
-    server = launch("--model_name=slow", f"--model_base_path={models / 'slow'}").await_ready("slow")
-    server.post("slow:predict", {"inputs": 1})
-    started = time.monotonic()
-    server.predict("slow", {"rounds": np.int32(50)})
-    rounds = max(1, int(50 * 0.5 / (time.monotonic() - started)))  # two at once take about a second on this machine
-    with ThreadPoolExecutor(2) as clients:
+def test_sigterm_lets_requests_end_but_waits_for_none_for_long(models: Path, launch: Launch) -> None:
+    server = launch("--model_name=sleeper", f"--model_base_path={models / 'sleeper'}").await_ready("sleeper")
+
+    def count_begun() -> int:
+        return int(server.predict("sleeper", {}, "begun").outputs["begun"].int_val[0])
+
+    with ThreadPoolExecutor(3) as clients:
+        endless = clients.submit(server.predict, "sleeper", {"milliseconds": np.int64(60_000)})
         in_work = [
-            clients.submit(server.post, "slow:predict", {"inputs": rounds}),
-            clients.submit(server.predict, "slow", {"rounds": np.int32(rounds)}),
+            clients.submit(server.post, "sleeper:predict", {"inputs": 600}),
+            clients.submit(server.predict, "sleeper", {"milliseconds": np.int64(600)}),
         ]
-        time.sleep(0.3)
-        started = time.monotonic()
+        server.await_true(lambda: count_begun() == 3)
         assert server.stop() == 0
-        assert time.monotonic() - started < 2.5
-        assert in_work[0].result(20).status_code == 200
-        assert in_work[1].result(20).outputs["trace"].float_val
+        assert in_work[0].result(20).json() == {"outputs": 0}
+        assert in_work[1].result(20).outputs["done"].int_val == [0]
+        with pytest.raises(grpc.RpcError):
+            endless.result(20)
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"{server.url}/v1/models/slow")
+        httpx.get(f"{server.url}/v1/models/sleeper")
 
 
 def test_sigterm_while_starting(tmp_path: Path, launch: Launch) -> None:
     server = launch("--model_name=m", f"--model_base_path={tmp_path / 'absent'}")
     server.await_true(lambda: "embedded stand-in" in server.log)
-    started = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - started < 2.5
 
 
-def _run(*arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "modelport_tfserving.server", *arguments],
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=60,
         check=False,
     )
 
@@ -233,7 +237,7 @@ def test_what_is_wrong_at_the_start_is_said_at_once(tmp_path: Path) -> None:
             (["--modelbase_path=/m"], "unknown argument: --modelbase_path=/m"),
         ]
         for arguments, text in cases:
-            result = _run(*arguments, seconds=20)
+            result = _run(*arguments)
             assert result.returncode == 255, arguments
             assert text in result.stderr
 

@@ -167,6 +167,7 @@ _WRONG: list[tuple[str, Any, int, str]] = [
     ("half_plus_two/versions/9:predict", {"instances": [1]}, 404, "Servable not found for request: Specific("),
     ("half_plus_two/labels/beta:predict", {"instances": [1]}, 400, "Unrecognized servable version label: beta"),
     (f"half_plus_two/versions/{2**63}:predict", {"instances": [1]}, 400, "Failed to convert version: "),
+    (f"half_plus_two/versions/{'9' * 5000}:predict", {"instances": [1]}, 400, "Failed to convert version: "),
     ("half_plus_two:guess", {"instances": [1]}, 400, "Malformed request: POST /v1/models/half_plus_two:guess"),
     ("half_plus_two", {"instances": [1]}, 400, "Malformed request: POST /v1/models/half_plus_two"),
     ("half_plus_two:regress", {"examples": []}, 400, "'examples' value is an empty array"),

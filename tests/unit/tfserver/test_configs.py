@@ -63,7 +63,9 @@ def test_an_empty_message_is_not_an_empty_list() -> None:
         (_model(path="m"), "to have an absolute path or URI; got base_path()=m"),
         (_model(path="gs://bucket/m"), "local directories only"),
         (_model(platform=""), "Illegal setting neither"),
-        (_model(platform="caffe"), "PlatformConfigMap has no entry for platform caffe"),
+        (_model(platform="caffe"), "Model m requests unsupported platform caffe"),
+        (_model("model_type: TENSORFLOW"), "Illegal setting both"),
+        (_model("model_type: OTHER", platform=""), "model_type choice 2 not supported"),
         (_model(name=""), "has no name"),
         (_model("logging_config {}"), "logging_config is not supported"),
     ],
@@ -71,6 +73,7 @@ def test_an_empty_message_is_not_an_empty_list() -> None:
 def test_wrong_models(text: str, reason: str) -> None:
     with pytest.raises(ServingError) as caught:
         plan_models(_message(f"model_config_list {{ {text} }}"))
+    assert caught.value.code is Code.INVALID_ARGUMENT
     assert reason in caught.value.message
 
 
@@ -81,10 +84,17 @@ def test_batching_parameters(tmp_path: Path) -> None:
     file.write_text(
         "max_batch_size { value: 32 } batch_timeout_micros { value: 5000 } max_enqueued_batches { value: 7 } "
         'num_batch_threads { value: 2 } thread_pool_name { value: "p" } allowed_batch_sizes: 8 '
-        "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 8 }"
+        "enable_large_batch_splitting { value: true } max_execution_batch_size { value: 8 } "
+        "pad_variable_length_inputs: true"
     )
     assert load_batching(file, 3) == BatchingParameters(
-        max_size=32, timeout_micros=5000, max_enqueued=7, threads=2, allowed_sizes=(8,), max_execution_size=8
+        max_size=32,
+        timeout_micros=5000,
+        max_enqueued=7,
+        threads=2,
+        allowed_sizes=(8,),
+        max_execution_size=8,
+        pad_inputs=True,
     )
 
 
@@ -96,7 +106,6 @@ def test_batching_parameters(tmp_path: Path) -> None:
         ("max_batch_size { value: 0 }", "must be at least 1"),
         ("max_batch_size { value: 4 } allowed_batch_sizes: 4 allowed_batch_sizes: 2", "increasing order"),
         ("max_batch_size { value: 4 } allowed_batch_sizes: 2", "last entry was 2; expected 4"),
-        ("pad_variable_length_inputs: true", "pad_variable_length_inputs is not supported"),
     ],
 )
 def test_wrong_batching_parameters(tmp_path: Path, text: str, reason: str) -> None:
@@ -118,9 +127,16 @@ def test_monitoring_and_tls(tmp_path: Path) -> None:
     ):
         file.write_text(text)
         assert load_metrics_path(file) == path
-    file.write_text('server_key: "k\\n" server_cert: "c" client_verify: true')
+    file.write_text('server_key: "k\\n" server_cert: "c" custom_ca: "a" client_verify: true')
     tls = load_tls(file)
-    assert (tls.server_key, tls.server_cert, tls.custom_ca, tls.client_verify) == (b"k\n", b"c", b"", True)
+    assert (tls.server_key, tls.server_cert, tls.custom_ca, tls.client_verify) == (b"k\n", b"c", b"a", True)
+    for text, reason in (
+        ('server_key: "k"', "server_key and server_cert are needed"),
+        ('server_key: "k" server_cert: "c" client_verify: true', "client_verify needs custom_ca"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ServingError, match=reason):
+            load_tls(file)
     with pytest.raises(ServingError) as caught:
         load_tls(tmp_path / "absent")
     assert caught.value.code is Code.NOT_FOUND
@@ -131,6 +147,8 @@ def test_version_directories(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     (tmp_path / "6").write_text("a file")
     assert {number: path.name for number, path in list_versions(tmp_path).items()} == {1: "1", 123: "00000123"}
+    (tmp_path / "123").mkdir()
+    assert list_versions(tmp_path)[123].name == "123"
     assert not has_model(tmp_path / "1")
     (tmp_path / "1" / "saved_model.pb").touch()
     assert has_model(tmp_path / "1")

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -35,12 +36,12 @@ class Echo:
 class Listening:
     """A listener with its echo and port."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_connections: int = 512) -> None:
         self.echo = Echo()
         bound = socket.socket()
         bound.bind(("127.0.0.1", 0))
         self.port = bound.getsockname()[1]
-        self.listener = HTTPListener(bound, self.echo, concurrency=4, max_body=_LIMIT)
+        self.listener = HTTPListener(bound, self.echo, concurrency=4, max_body=_LIMIT, max_connections=max_connections)
         self.listener.start()
 
     def connect(self) -> socket.socket:
@@ -112,10 +113,18 @@ def test_forms_of_requests(listening: Listening, request_text: bytes, body: byte
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
         (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nContent-Length : 1\r\n\r\nx", 400),
+        (b"GET / HTTP/1.1\r\nA: b\r\n c: d\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
         (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n", 413),
         (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\na\r\n0\r\n\r\n", 400),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n", 400),
         (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n", 413),
         (b"POST / HTTP/1.1\r\nContent-Length: 100001\r\n\r\n", 413),
         (b"POST / HTTP/1.1\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx", 415),
@@ -156,6 +165,32 @@ def test_head_has_no_body(listening: Listening) -> None:
     assert answer.endswith(b"\r\n\r\n")
 
 
+def test_a_client_of_http_1_0_is_told_that_its_connection_stays(listening: Listening) -> None:
+    """Such a client waits for the end of the connection where it is not told."""
+    asked = b"GET /p HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+    first, last = listening.send(asked + b"GET /q HTTP/1.0\r\n\r\n").split(b"GET /p ")
+    assert b"Connection: keep-alive\r\n" in first
+    assert b"Connection: close\r\n" in last
+
+
+def test_a_new_connection_takes_the_place_of_the_one_that_is_idle_for_longest() -> None:
+    listening = Listening(max_connections=2)
+    listening.echo.go.clear()
+    try:
+        with listening.connect() as busy, listening.connect() as idle:
+            busy.sendall(b"GET /busy HTTP/1.1\r\n" + _CLOSE + b"\r\n")
+            assert listening.echo.entered.wait(20)
+            with listening.connect() as new:
+                assert idle.recv(1) == b""
+                listening.echo.go.set()
+                new.sendall(b"GET /new HTTP/1.1\r\n" + _CLOSE + b"\r\n")
+                assert new.makefile("rb").read().endswith(b"GET /new ")
+            assert busy.makefile("rb").read().endswith(b"GET /busy ")
+    finally:
+        listening.echo.go.set()
+        listening.listener.stop(5)
+
+
 def _wait_until(condition: Callable[[], bool]) -> None:
     until = time.monotonic() + 20
     while not condition():
@@ -182,6 +217,22 @@ def test_stopping_closes_idle_connections_and_lets_work_end() -> None:
         assert not stopping.is_alive()
     with pytest.raises(OSError, match=r".*"):
         listening.connect()
+
+
+def test_stopping_answers_what_has_come_already(listening: Listening) -> None:
+    """Requests that nobody has read yet are not lost, and one that comes in part holds up nothing."""
+    with ExitStack() as stack:
+        whole = [stack.enter_context(listening.connect()) for _ in range(50)]
+        cut = stack.enter_context(listening.connect())
+        _wait_until(lambda: len(listening.listener._idle) == 51)
+        cut.sendall(b"GET /cut")
+        for connection in whole:
+            connection.sendall(b"GET /whole HTTP/1.1\r\n\r\n")
+        listening.listener.stop(20)
+        assert listening.listener._idle == {}
+        for connection in whole:
+            assert connection.makefile("rb").read().endswith(b"GET /whole ")
+        assert cut.makefile("rb").read().startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")

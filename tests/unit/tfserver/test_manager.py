@@ -51,6 +51,7 @@ class Loader:
     def __init__(self) -> None:
         self.broken: set[int] = set()
         self.attempts: list[int] = []
+        self.failures: list[int] = []
         self.go = threading.Event()
         self.go.set()
 
@@ -59,6 +60,7 @@ class Loader:
         assert self.go.wait(20)
         assert path.name == str(version)
         if version in self.broken:
+            self.failures.append(version)
             raise not_found(f"version {version} is broken")
         return Loaded(name, version)
 
@@ -88,6 +90,13 @@ def _never() -> bool:
 def _add(base: Path, *versions: int) -> None:
     for version in versions:
         (base / str(version)).mkdir(parents=True)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.005)
 
 
 def _await_states(manager: ModelManager, expected: dict[int, State]) -> None:
@@ -226,7 +235,7 @@ def test_a_half_copied_version_is_tried_again_as_soon_as_it_is_whole(
     model = ModelConfig(name="m", base_path=tmp_path)
     started = threading.Thread(target=manager.configure, args=([model], _never))
     started.start()
-    _await_states(manager, {2: State.LOADING})
+    _wait_until(lambda: loader.failures == [2])
     loader.broken.clear()
     (tmp_path / "2" / "saved_model.pb").touch()
     _await_states(manager, {2: State.AVAILABLE})
