@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from modelport.artifact import Artifact
 from modelport_tfserving.options import TFServingOptions
 
@@ -19,16 +22,25 @@ def version_directory(artifact: Artifact) -> int:
 
 
 def server_flags(artifact: Artifact, *, rest: int, grpc: int, models: str, folder: str) -> tuple[str, ...]:
+    """Give the server's flags for an artifact; see `render_flags`."""
+    serving = artifact.record["spec"]["serving"]
+    labels = bool(options_of(artifact).labels)
+    return render_flags(serving, labels=labels, rest=rest, grpc=grpc, models=models, folder=folder)
+
+
+def render_flags(
+    serving: Mapping[str, Any], *, labels: bool, rest: int, grpc: int, models: str, folder: str
+) -> tuple[str, ...]:
     """Give the server's flags.
 
     Args:
-        artifact: What is served.
+        serving: The spec's ``serving``, as data.
+        labels: Whether ``models.config`` has version labels.
         rest: TCP port of REST.
         grpc: TCP port of gRPC.
         models: Path of ``models.config``.
         folder: Folder of ``monitoring.config`` and ``batching.config``.
     """
-    serving = artifact.record["spec"]["serving"]
     flags = [
         f"--port={grpc}",
         f"--rest_api_port={rest}",
@@ -39,7 +51,7 @@ def server_flags(artifact: Artifact, *, rest: int, grpc: int, models: str, folde
         # A model that does not load at once will not load later: say so now, not after five minutes.
         "--max_num_load_retries=0",
     ]
-    if options_of(artifact).labels:
+    if labels:
         # Without it the server ends at its start: labels are assigned before the version they name has loaded.
         flags.append("--allow_version_labels_for_unavailable_models=true")
     if "batching" in serving:

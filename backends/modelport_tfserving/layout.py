@@ -12,6 +12,7 @@ from modelport.errors import SpecError
 from modelport.plan import BuildPlan, Generated, PlannedFile
 from modelport.samples import load_samples
 from modelport_runtime.checking import check_inputs
+from modelport_tfserving.commandline import render_flags
 from modelport_tfserving.config import render_batching, render_models, render_monitoring
 from modelport_tfserving.conversion import saved_model
 from modelport_tfserving.options import TFServingOptions, check_labels
@@ -73,14 +74,19 @@ def plan_layout(model: Model, options: TFServingOptions) -> BuildPlan:
             "route": route.describe(),
             **_describe_steps(model),
             **_describe_signatures(signatures),
-            "start with": "tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file=models.config"
-            + (" --allow_version_labels_for_unavailable_models" if options.labels else "")
-            + (" --enable_batching --batching_parameters_file=batching.config" if spec.serving.batching else "")
-            + " --monitoring_config_file=monitoring.config",
+            "start with": _command(model, options),
             "base path in models.config": f"{options.base_path.rstrip('/')}/{spec.name}, as in a container",
         },
         warnings=tuple(_warnings(model, options)),
     )
+
+
+def _command(model: Model, options: TFServingOptions) -> str:
+    """Give the whole command that starts the server where the artifact stands."""
+    serving = model.spec.serving.model_dump(mode="json", exclude_none=True)
+    labels = bool(options.labels)
+    flags = render_flags(serving, labels=labels, rest=8501, grpc=8500, models="models.config", folder=".")
+    return " ".join(("tensorflow_model_server", *flags))
 
 
 def refuse_transform(model: Model) -> None:
@@ -137,19 +143,9 @@ def _warmup(model: Model, options: TFServingOptions, target: str) -> Iterator[Pl
 
 
 def _warnings(model: Model, options: TFServingOptions) -> Iterator[str]:
-    serving = model.spec.serving
-    given = serving.model_fields_set
-    if serving.workers > 1 and serving.batching is None:
-        yield "serving.workers: TensorFlow Serving is one process with a thread pool; used only with serving.batching"
-    if serving.engine == "onnx":
-        yield "serving.engine: TensorFlow Serving runs TensorFlow graphs; onnx acts on the other servers alone"
-    if "max_request_mb" in given:
-        yield (
-            "serving.max_request_mb: TensorFlow Serving has no limit on REST bodies, and may put its own gRPC limit "
-            f"of 2 GiB before the {serving.max_request_mb} MiB that it is given; set one in the proxy in front of it"
-        )
+    yield from _without_batching(model, options)
     loose = [t for t in model.served.inputs if None in t.shape[1:]]
-    if serving.batching is not None and loose:
+    if model.spec.serving.batching is not None and loose:
         yield (
             "serving.batching: TensorFlow Serving joins only what is equal in every size but the first, and "
             f"{loose[0]} has others that vary: concurrent requests of different sizes may be refused with "
@@ -162,8 +158,37 @@ def _warnings(model: Model, options: TFServingOptions) -> Iterator[str]:
     named = any(step.kind == "labels" for step in model.postprocess) or options.signatures.classify is not None
     if model.spec.labels and not named:
         yield "labels: TensorFlow Serving's answers hold no class names; they stand in artifact.json"
-    if model.spec.environment.requirements is not None:
+    yield from _left_to_the_server(model)
+
+
+def _without_batching(model: Model, options: TFServingOptions) -> Iterator[str]:
+    """Name the keys that act on batches alone, where there are none."""
+    serving = model.spec.serving
+    if serving.batching is not None:
+        return
+    if serving.workers > 1:
+        yield "serving.workers: TensorFlow Serving is one process with a thread pool; used only with serving.batching"
+    for key in sorted({"num_batch_threads", "max_enqueued_batches"} & options.model_fields_set):
+        yield f"backends.tfserving.{key}: used only with serving.batching"
+
+
+def _left_to_the_server(model: Model) -> Iterator[str]:
+    """Name the keys that are for servers which run Python, or which the server does not let its artifact decide."""
+    serving, environment = model.spec.serving, model.spec.environment
+    if serving.engine == "onnx":
+        yield "serving.engine: TensorFlow Serving runs TensorFlow graphs; onnx acts on the other servers alone"
+    if "max_request_mb" in serving.model_fields_set:
+        yield (
+            "serving.max_request_mb: TensorFlow Serving has no limit on REST bodies, and may put its own gRPC limit "
+            f"of 2 GiB before the {serving.max_request_mb} MiB that it is given; set one in the proxy in front of it"
+        )
+    if environment.requirements is not None:
         yield "environment.requirements: nothing is installed beside TensorFlow Serving"
+    if environment.device == "cuda":
+        yield (
+            "environment.device: TensorFlow Serving computes on the GPUs that its build finds, and on the CPU where it "
+            "finds none; cuda chooses the base of the image"
+        )
 
 
 def _fixed(model: Model) -> str:

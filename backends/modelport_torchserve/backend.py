@@ -140,4 +140,16 @@ def _warnings(model: Model, options: TorchServeOptions) -> tuple[str, ...]:
             "backends.torchserve.handler: your own code decides what is answered, and when it is ready; verify and "
             "modelport.connect need it to take and give modelport's bodies, JSON or npz"
         )
+        spec = model.spec
+        given = {
+            "transform": spec.transform,
+            "preprocess": spec.preprocess,
+            "postprocess": spec.postprocess,
+            "backends.torchserve.threads": options.threads,
+        }
+        if idle := [key for key, value in given.items() if value is not None]:
+            warnings.append(
+                f"{', '.join(idle)}: done by modelport's handler, whose place backends.torchserve.handler takes; "
+                "nothing happens unless your own code does it"
+            )
     return tuple(warnings)

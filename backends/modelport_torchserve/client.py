@@ -147,9 +147,10 @@ class TorchServeDialect:
         except ValueError as error:
             raise ServerError(f"the server's answer is no PredictionResponse: {error}", status=reply.status) from error
         raw = None if body[:2] == b"PK" else read_json(body)
-        if isinstance(raw, dict) and raw.keys() == {"error"} and isinstance(raw["error"], str):
-            # In a batch TorchServe's gRPC side carries no status of one request; what is refused there is the input.
-            raise InvalidInput(raw["error"], status=reply.status)
+        if isinstance(raw, dict) and raw.keys() in ({"error"}, {"error", "status"}) and isinstance(raw["error"], str):
+            # In a batch TorchServe's gRPC side carries no status of one request, so the answer holds it.
+            refused = raw.get("status", 400) in (400, 413)
+            raise (InvalidInput if refused else ServerError)(raw["error"], status=reply.status)
         return Reply(status=reply.status, body=body)
 
     def _outputs(self) -> Steps[tuple[TensorSpec, ...] | None]:

@@ -177,14 +177,13 @@ def _to_integers(array: Array, value: Any, dtype: np.dtype[Any], what: str) -> A
 
 
 def _check_elements(array: Array, what: str) -> None:
-    for element in array.flat:
-        if isinstance(element, str | bytes | np.str_):
-            continue
-        if isinstance(element, list | tuple | np.ndarray):
-            raise InvalidInput(f"{what} is ragged: nested lists must have the same lengths at every level")
-        if element is None:
-            raise InvalidInput(f"{what} holds null, which no tensor can")
-        raise InvalidInput(f"{what} holds {str(element)[:40]}, which fits no dtype, or stands beside text")
+    odd = [element for element in array.flat if not isinstance(element, str | bytes | np.str_)]
+    if any(isinstance(element, list | tuple | np.ndarray) for element in odd):
+        raise InvalidInput(f"{what} is ragged: nested lists must have the same lengths at every level")
+    if any(element is None for element in odd):
+        raise InvalidInput(f"{what} holds null, which no tensor can; where the model takes missing numbers, write NaN")
+    if odd:
+        raise InvalidInput(f"{what} holds {str(odd[0])[:40]}, which fits no dtype, or stands beside text")
 
 
 def _to_strings(array: Array, what: str) -> Array:

@@ -177,11 +177,13 @@ class Runtime:
     def _call_engine(self, inputs: Arrays) -> dict[str, Any]:
         try:
             return self._engine.run(inputs)
-        except ModelFailed:
+        except (InvalidInput, ModelFailed):
             raise
         except Exception as error:
+            kind = type(error).__name__
             lines = str(error).strip().splitlines()
-            raise ModelFailed(f"the model failed: {type(error).__name__}: {lines[-1] if lines else ''}") from error
+            last = lines[-1].removeprefix(f"{kind}: ") if lines else ""  # TorchScript repeats the kind
+            raise ModelFailed(f"the model failed: {kind}: {last}") from error
 
     def _finish(self, outputs: Arrays) -> Arrays:
         if self._postprocess is None:
@@ -216,7 +218,7 @@ class Runtime:
         rows = [rows_of(inputs, prepared) for prepared in group]
         try:
             outputs = self._run({name: np.concatenate([p[name] for p in group]) for name in group[0]})
-        except ModelFailed:
+        except (InvalidInput, ModelFailed):
             return None
         if any(array.shape[0] != sum(rows) for array in outputs.values()):
             return None

@@ -116,7 +116,8 @@ class TorchServeService:
 
         Raises:
             PredictionException: The only request of the batch came over gRPC and failed. TorchServe's gRPC side has
-                no other way to carry a status; in a larger batch such a request is answered ``{"error": sentence}``.
+                no other way to carry a status; in a larger batch such a request is answered
+                ``{"error": sentence, "status": 400}``.
         """
         requests = [Request.read(fields, context, index) for index, fields in enumerate(batch)]
         answers = self._answers(requests)
@@ -125,7 +126,10 @@ class TorchServeService:
         for index, answer in enumerate(answers):
             context.set_response_status(answer.status.value, answer.status.phrase, index)
             context.set_response_content_type(index, answer.content_type)
-        return [answer.body for answer in answers]
+        return [
+            _with_status(answer) if request.over_grpc else answer.body
+            for request, answer in zip(requests, answers, strict=True)
+        ]
 
     def _answers(self, requests: Sequence[Request]) -> list[Answer]:
         answers = {index: Answer(body=self._description) for index, request in enumerate(requests) if request.describes}
@@ -169,6 +173,13 @@ def _refuse(error: Exception) -> Answer:
     else:
         logger.error("modelport: a request failed", exc_info=error)
     return Answer(body=json.dumps({"error": str(error)}, ensure_ascii=False).encode(), status=status)
+
+
+def _with_status(answer: Answer) -> bytes:
+    """Give a body that tells by itself whose fault a refusal is."""
+    if answer.status is HTTPStatus.OK:
+        return answer.body
+    return json.dumps({**json.loads(answer.body), "status": answer.status.value}, ensure_ascii=False).encode()
 
 
 def _raise_refusal(answer: Answer) -> None:

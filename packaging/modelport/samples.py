@@ -7,17 +7,16 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from modelport.errors import MissingTool, SpecError
+from modelport.client.files import from_columns, read_parquet, sample_sections
+from modelport.errors import SpecError
 from modelport_runtime.checking import Array, InvalidInput, check_inputs, conform, to_array
 from modelport_runtime.codec import NPZ, decode
 from modelport_runtime.signature import Signature, TensorSpec
 
 LABELS = ("labels", "label", "target")
-_SECTIONS = {"inputs", "outputs", "labels"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +53,7 @@ def load_samples(path: Path, served: Signature) -> Samples:
 
     Args:
         path: ``.npz`` or ``.parquet`` with flat keys; ``.json`` with flat keys, or with ``inputs``, ``outputs`` and
-            ``labels``.
+            ``labels``. The columns of a table that are as many as the columns of the only input are that matrix.
         served: What requests hold and answers give.
 
     Raises:
@@ -64,6 +63,8 @@ def load_samples(path: Path, served: Signature) -> Samples:
     dtypes = {tensor.name: tensor.dtype for tensor in (*served.inputs, *served.outputs)}
     raw = read_arrays(path, dtypes)
     inputs, expected, labels = _sort(path, raw, served)
+    if path.suffix == ".parquet":
+        inputs, expected = _shape(path, inputs, served.inputs), _shape(path, expected, served.outputs)
     declared = {tensor.name for tensor in served.inputs}
     if declared & inputs.keys():
         try:
@@ -106,6 +107,15 @@ def _sort(
     return inputs, expected, None if key is None else raw[key]
 
 
+def _shape(path: Path, columns: dict[str, Array], tensors: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """Give a table's columns in the shapes that tensors have: ``[rows, 1]``, or all of them as one matrix."""
+    matrix = len(tensors) == 1 and tensors[0].shape == (None, len(columns))
+    named = not columns.keys().isdisjoint(tensor.name for tensor in tensors)
+    if named or (matrix and all(column.ndim == 1 for column in columns.values())):
+        return dict(from_columns(f"samples: {path}", columns, tensors))
+    return columns
+
+
 def _check_expected(path: Path, expected: dict[str, Array], tensors: tuple[TensorSpec, ...]) -> dict[str, Array]:
     try:
         return {t.name: conform(t, expected[t.name], "expected output") for t in tensors if t.name in expected}
@@ -143,26 +153,11 @@ def _read_json(path: Path, dtypes: Mapping[str, str]) -> dict[str, Array]:
     raw = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(raw, dict):
         raise InvalidInput('it must be an object: {"name": values, …}')
-    if "inputs" in raw and raw.keys() <= _SECTIONS and isinstance(raw["inputs"], dict) and "inputs" not in dtypes:
+    if "inputs" not in dtypes and sample_sections(raw) is not None:
         labels = {"labels": raw["labels"]} if "labels" in raw else {}
         raw = {**raw["inputs"], **raw.get("outputs", {}), **labels}
     return {name: to_array(value, dtypes.get(name), repr(name)) for name, value in raw.items()}
 
 
-def _read_parquet(path: Path, dtypes: Mapping[str, str]) -> dict[str, Array]:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingTool("reading Parquet needs pyarrow; pip install 'modelport[parquet]'") from error
-    table = pyarrow.parquet.read_table(path)
-    return {name: _column(name, table.column(name), dtypes.get(name)) for name in table.column_names}
-
-
-def _column(name: str, column: Any, dtype: str | None) -> Array:
-    if str(column.type) in ("halffloat", "float", "double"):
-        column = column.fill_null(float("nan"))  # pandas writes NaN as an empty cell
-    if column.null_count:
-        raise ValueError(f"column {name!r} has {column.null_count} empty cells; fill them")
-    nested = hasattr(column.type, "value_type")
-    values = column.to_pylist() if nested or str(column.type) in ("string", "large_string") else column.to_numpy()
-    return values if isinstance(values, np.ndarray) else to_array(values, dtype, repr(name))
+def _read_parquet(path: Path, _: Mapping[str, str]) -> dict[str, Array]:
+    return read_parquet(f"samples: {path}", path.read_bytes())

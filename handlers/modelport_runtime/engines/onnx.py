@@ -8,7 +8,7 @@ from typing import Any
 
 import onnxruntime
 
-from modelport_runtime.checking import Array
+from modelport_runtime.checking import Array, InvalidInput
 from modelport_runtime.description import ModelDescription
 
 from .binding import ModelError
@@ -49,5 +49,12 @@ class OnnxEngine:
         return cls(session, description)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
-        """Answer checked inputs; see `Engine.run`."""
+        """Answer checked inputs; see `Engine.run`.
+
+        Raises:
+            InvalidInput: Text is no UTF-8: of bytes ONNX Runtime would take what Python prints, ``b'…'``.
+        """
+        for name, array in inputs.items():
+            if array.dtype.kind == "O" and any(isinstance(element, bytes) for element in array.flat):
+                raise InvalidInput(f"input {name!r} holds bytes that are no UTF-8; ONNX Runtime takes only what is")
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))

@@ -18,11 +18,14 @@ from modelport.spec.template import EXAMPLE_INPUTS, EXAMPLE_OUTPUTS, Draft, Side
 if TYPE_CHECKING:
     from modelport.frameworks.probing import Probe, Tensors
 
+Told = tuple[Side, Side, tuple[str, ...]]
+
 NEEDS_CODE = "state_dict"
+UNASKED: Told = (EXAMPLE_INPUTS, EXAMPLE_OUTPUTS, ())
 
 
 @click.command("init")
-@click.argument("model_file", type=click.Path(path_type=Path))
+@click.argument("model_file")
 @click.option(
     "-o",
     "--output",
@@ -41,7 +44,7 @@ NEEDS_CODE = "state_dict"
 @click.option("--force", is_flag=True, help="Overwrite the spec if there is one.")
 @json_option
 def command(
-    model_file: Path,
+    model_file: str,
     output: Path,
     framework: str | None,
     entrypoint: str | None,
@@ -64,13 +67,11 @@ def command(
         )
     trust = needs_trust(source, kind)
     closed = trust or (kind == NEEDS_CODE and entrypoint is None)
-    inputs, outputs = (
-        (EXAMPLE_INPUTS, EXAMPLE_OUTPUTS) if closed else _ask_model(kind, source, entrypoint, output.parent)
-    )
+    inputs, outputs, notes = UNASKED if closed else _ask_model(kind, source, entrypoint, output.parent)
     draft = Draft(
-        name=suggest_name(model_file) if name is None else name,
+        name=suggest_name(Path(model_file)) if name is None else name,
         framework=framework_of(kind),
-        source=Path(os.path.relpath(model_file, output.parent)).as_posix(),
+        source=Path(os.path.relpath(model_file, output.parent.resolve())).as_posix(),
         entrypoint=entrypoint,
         needs_entrypoint=kind == NEEDS_CODE,
         needs_trust=trust,
@@ -80,9 +81,12 @@ def command(
     write_spec(output, render_template(draft))
     tasks = _remaining_tasks(draft)
     if as_json:
-        print_json({"spec": str(output), "framework": draft.framework, "format": kind, "remaining": tasks})
+        facts = {"spec": str(output), "framework": draft.framework, "format": kind}
+        print_json({**facts, "notes": list(notes), "remaining": tasks})
         return
     click.echo(f"{output}: written for {model_file} ({draft.framework}, {kind})")
+    for note in notes:
+        click.echo(f"note: {note}")
     for task in tasks:
         click.echo(f"to do: {task}")
 
@@ -112,25 +116,32 @@ def write_spec(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _locate(model_file: Path) -> Path:
+def _locate(model_file: str) -> Path:
     from modelport.sources import locate_source
 
     try:
-        return locate_source(str(model_file), Path.cwd())
+        return locate_source(model_file, Path.cwd())
     except SpecError as error:
         raise SpecError(str(error).removeprefix("model.source: ")) from error
 
 
-def _ask_model(kind: str, source: Path, entrypoint: str | None, root: Path) -> tuple[Side, Side]:
-    """Ask the model for both sides of its signature, where what reads it is installed."""
+def _ask_model(kind: str, source: Path, entrypoint: str | None, root: Path) -> Told:
+    """Ask the model for both sides of its signature, and what else it tells, where what reads it is installed."""
     from modelport.frameworks import probe
+    from modelport.frameworks.probing import SHAPE
+    from modelport_runtime.signature import TensorSpec
 
     try:
         probed: Probe = probe(kind, source, entrypoint=entrypoint, root=root)
     except MissingTool as error:
         print_warning(f"the signature is not read: {error}")
-        return EXAMPLE_INPUTS, EXAMPLE_OUTPUTS
-    return _side(probed.inputs, EXAMPLE_INPUTS), _side(probed.outputs, EXAMPLE_OUTPUTS)
+        return UNASKED
+    inputs = _side(probed.inputs, EXAMPLE_INPUTS)
+    if probed.columns and probed.outputs and all(SHAPE in output.free for output in probed.outputs):
+        # It did not answer rows of numbers, so some of its columns hold text; which, only its author knows.
+        columns = (TensorSpec(name=column, dtype="float64", shape=(None,)) for column in probed.columns)
+        inputs = Side(tensors=tuple(columns), known=False)
+    return inputs, _side(probed.outputs, EXAMPLE_OUTPUTS), probed.notes
 
 
 def _side(tensors: Tensors | None, example: Side) -> Side:

@@ -56,9 +56,9 @@ def command(  # noqa: PLR0913, PLR0917  # one parameter an option
     grpc://127.0.0.1:7070/digits (TorchServe), http://127.0.0.1:8501/v1/models/digits or
     grpc://127.0.0.1:8500/digits (TensorFlow Serving).
 
-    JSON is {"input": values}. The header of a CSV file names the inputs, or the columns of the only one. Expected
-    outputs and labels beside the inputs are left out, so that a spec's samples can be sent as they are. With --json
-    NaN and infinity are null; a file of --output holds them as they are.
+    JSON is {"input": values}. The header of a CSV file names the inputs, or the columns of the only one; an empty
+    field among floats is NaN. Expected outputs and labels beside the inputs are left out, so that a spec's samples can
+    be sent as they are. With --json NaN and infinity are null; a file of --output holds them as they are.
     """
     from modelport import connect
 

@@ -39,30 +39,56 @@ def read_inputs(path: Path | None, data: bytes, signature: Signature | None, nam
     """
     where = "standard input" if path is None else str(path)
     suffix = path.suffix.lower() if path is not None else (".npz" if data[:2] == b"PK" else ".json")
-    if suffix not in READERS:
+    known = (*READERS, *TABLES)
+    if suffix not in known:
         raise SpecError(
-            f"{where}: inputs are read from {', '.join(READERS)}, not from {suffix or 'a file without suffix'}"
+            f"{where}: inputs are read from {', '.join(known)}, not from {suffix or 'a file without suffix'}"
         )
     if name is not None and suffix != ".npy":
         raise SpecError(f"{where}: --name is for .npy files; a {suffix} file holds names itself")
     tensors = signature.inputs if signature is not None else None
-    inputs = READERS[suffix](where, data, tensors, name)
+    if suffix in TABLES:
+        return from_columns(where, _without_answers(TABLES[suffix](where, data), signature), tensors)
+    return _without_answers(READERS[suffix](where, data, tensors, name), signature)
+
+
+def _without_answers(values: Read, signature: Signature | None) -> Read:
+    """Leave out the expected outputs and labels that the samples of a spec hold beside the inputs."""
     if signature is None:
-        return inputs
-    # The samples of a spec hold expected outputs and labels beside the inputs.
+        return values
     beside = {t.name for t in signature.outputs} | {"labels", "label", "target"}
     wanted = {t.name for t in signature.inputs}
-    return {key: value for key, value in inputs.items() if key in wanted or key not in beside}
+    return {key: value for key, value in values.items() if key in wanted or key not in beside}
 
 
 def _read_json(where: str, data: bytes, tensors: Sequence[TensorSpec] | None, name: str | None) -> Read:
     from modelport_runtime.codec import JSON
 
-    start = data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if start == b"[":  # one array, without a name
-        name = single_name(where, tensors, name, "the array")
-        data = b"{%s:%s}" % (json.dumps(name).encode(), data.removeprefix(b"\xef\xbb\xbf"))
+    del name
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if data[:64].lstrip()[:1] == b"[":  # one array, without a name
+        only = single_name(where, tensors, None, 'write {"name": values}')
+        data = b"{%s:%s}" % (json.dumps(only).encode(), data)
+    elif b'"inputs"' in data and all(tensor.name != "inputs" for tensor in tensors or ()):
+        data = _without_sections(data)
     return _decode(where, data, JSON, tensors)
+
+
+def _without_sections(data: bytes) -> bytes:
+    """Give the inputs of a spec's samples alone; anything else as it is."""
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError):
+        return data  # whoever reads it says what is wrong
+    sections = sample_sections(raw)
+    return data if sections is None else json.dumps(sections["inputs"]).encode()
+
+
+def sample_sections(raw: Any) -> Mapping[str, Any] | None:
+    """Give JSON whose keys are ``inputs``, and perhaps ``outputs`` and ``labels``; None where it is another one."""
+    if not isinstance(raw, dict) or not raw.keys() <= {"inputs", "outputs", "labels"}:
+        return None
+    return raw if isinstance(raw.get("inputs"), dict) and isinstance(raw.get("outputs", {}), dict) else None
 
 
 def _read_npz(where: str, data: bytes, tensors: Sequence[TensorSpec] | None, name: str | None) -> Read:
@@ -89,11 +115,10 @@ def _read_npy(where: str, data: bytes, tensors: Sequence[TensorSpec] | None, nam
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise SpecError(f"{where}: no .npy file of numbers or text: {error}") from error
-    return {single_name(where, tensors, name, "the array"): array}
+    return {single_name(where, tensors, name, "use --name"): array}
 
 
-def _read_csv(where: str, data: bytes, tensors: Sequence[TensorSpec] | None, name: str | None) -> Read:
-    del name
+def _read_csv(where: str, data: bytes) -> Read:
     try:
         rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True) if row]
     except (csv.Error, UnicodeDecodeError) as error:
@@ -106,13 +131,16 @@ def _read_csv(where: str, data: bytes, tensors: Sequence[TensorSpec] | None, nam
     for line, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise SpecError(f"{where}:{line}: {len(row)} fields, but the header has {len(header)}")
-    return from_columns(where, dict(zip(_unique(where, header), zip(*rows[1:], strict=True), strict=True)), tensors)
+    return dict(zip(_unique(where, header), zip(*rows[1:], strict=True), strict=True))
 
 
-def _read_parquet(where: str, data: bytes, tensors: Sequence[TensorSpec] | None, name: str | None) -> Read:
-    import numpy as np
+def read_parquet(where: str, data: bytes) -> dict[str, Array]:
+    """Read the columns of a Parquet file; an empty cell among floats is NaN, as pandas writes it.
 
-    del name
+    Raises:
+        SpecError: It is none, two columns have one name, or a column holds what no tensor can.
+        MissingTool: pyarrow is not installed.
+    """
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -122,22 +150,25 @@ def _read_parquet(where: str, data: bytes, tensors: Sequence[TensorSpec] | None,
         table = parquet.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
         raise SpecError(f"{where}: no Parquet file: {error}") from error
-    columns: dict[str, Any] = {}
-    for column in _unique(where, table.column_names):
-        values = table.column(column)
-        if values.null_count:
-            raise SpecError(f"{where}: column {column!r} holds nulls, which no tensor can")
-        nested = (
-            pa.types.is_list(values.type)
-            or pa.types.is_large_list(values.type)
-            or pa.types.is_fixed_size_list(values.type)
-        )
-        array = values.to_numpy()
-        try:
-            columns[column] = np.array([_dense(row) for row in array]) if nested else array
-        except ValueError as error:
-            raise SpecError(f"{where}: the lists in column {column!r} differ in length") from error
-    return from_columns(where, columns, tensors)
+    return {column: _whole(where, column, table.column(column)) for column in _unique(where, table.column_names)}
+
+
+def _whole(where: str, name: str, column: Any) -> Array:
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type):
+        column = column.fill_null(float("nan"))
+    if column.null_count:
+        raise SpecError(f"{where}: column {name!r} has {column.null_count} empty cells, which no tensor can; fill them")
+    array: Array = column.to_numpy()
+    nested = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if not nested and not pa.types.is_fixed_size_list(column.type):
+        return array
+    try:
+        return np.array([_dense(row) for row in array])
+    except ValueError as error:
+        raise SpecError(f"{where}: the lists in column {name!r} differ in length") from error
 
 
 def _dense(row: Any) -> Any:
@@ -152,13 +183,12 @@ READERS: Mapping[str, Callable[[str, bytes, Sequence[TensorSpec] | None, str | N
     ".json": _read_json,
     ".npy": _read_npy,
     ".npz": _read_npz,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
 }
+TABLES: Mapping[str, Callable[[str, bytes], Read]] = {".csv": _read_csv, ".parquet": read_parquet}
 
 
 def from_columns(where: str, columns: Mapping[str, Any], tensors: Sequence[TensorSpec] | None) -> Read:
-    """Turn the columns of a table into inputs.
+    """Turn the columns of a table into inputs; an empty field among floats is NaN.
 
     A column that is called as an input is that input. Where none is, and the model takes one matrix, all columns
     are that matrix, in the file's order.
@@ -199,7 +229,7 @@ def _parse(where: str, name: str, texts: Sequence[str], dtype: str | None) -> Ar
         if dtype is not None and "int" in dtype:
             return np.array([int(text) for text in texts], dtype)
         if dtype is not None:
-            return np.array([float(text) for text in texts], np.float64)
+            return np.array([float(text) if text.strip() else np.nan for text in texts], np.float64)
     except (ValueError, KeyError, OverflowError) as error:
         raise SpecError(f"{where}: column {name!r} holds what is no {dtype}: {error}") from error
     for kind in (int, float):
@@ -210,8 +240,8 @@ def _parse(where: str, name: str, texts: Sequence[str], dtype: str | None) -> Ar
     return np.array(texts, object)
 
 
-def single_name(where: str, tensors: Sequence[TensorSpec] | None, name: str | None, what: str) -> str:
-    """Give the name of the only input.
+def single_name(where: str, tensors: Sequence[TensorSpec] | None, name: str | None, way: str) -> str:
+    """Give the name of the input that an array without a name is for: the given one, or the only one.
 
     Raises:
         SpecError: There are several, or nobody knows, and no name was given.
@@ -219,11 +249,9 @@ def single_name(where: str, tensors: Sequence[TensorSpec] | None, name: str | No
     if name is not None:
         return name
     if tensors is None:
-        raise SpecError(f"{where}: {what} has no name, and the server does not say its inputs; use .npz, or --name")
+        raise SpecError(f"{where}: the array has no name, and the server does not say its inputs; {way}")
     if len(tensors) != 1:
-        raise SpecError(
-            f"{where}: {what} has no name, and the model takes {_some(t.name for t in tensors)}; use --name"
-        )
+        raise SpecError(f"{where}: the array has no name, and the model takes {_some(t.name for t in tensors)}; {way}")
     return tensors[0].name
 
 

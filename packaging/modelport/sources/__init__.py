@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from modelport.errors import SpecError
@@ -17,6 +18,11 @@ _REMOTE = {
     "gs://": 'gcloud storage cp -r "{source}" model',
     "hf://": 'hf download "{repository}" --local-dir model',
 }
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+# What MLflow writes beside a model.
+_MLFLOW = "MLmodel"
+_BESIDE = {_MLFLOW, "conda.yaml", "python_env.yaml", "requirements.txt", "registered_model_meta"}
+_EXAMPLE = re.compile(r"(serving_)?input_example(_info)?\.json")
 
 
 def locate_source(source: str, root: Path) -> Path:
@@ -36,11 +42,33 @@ def locate_source(source: str, root: Path) -> Path:
                 f"model.source: {source}: this version reads files and folders only; "
                 f"download it first ({command}) and name what came"
             )
+    if url := _URL.match(source):
+        way = "write the path alone" if url[1].lower() == "file" else "download it first and name what came"
+        raise SpecError(f"model.source: {source}: this version reads files and folders only; {way}")
     path = (root / source).resolve()
     check_present(path, "model.source")
+    _look_into_mlflow(path)
     if path.suffix in torchserve_archive.SUFFIXES:
         raise SpecError(f"model.source: {path}: {torchserve_archive.describe_way_out(path)}")
     return path
+
+
+def _look_into_mlflow(path: Path) -> None:
+    """Refuse a folder as MLflow saves it, and say what in it is the model.
+
+    Raises:
+        SpecError: It is one.
+    """
+    if not (path / _MLFLOW).is_file():
+        return
+    folders = sorted(found.parent for found in path.rglob("saved_model.pb"))
+    files = (file for file in sorted(path.rglob("*")) if file.is_file() and not any(f in file.parents for f in folders))
+    models = [f for f in files if f.name not in _BESIDE and not _EXAMPLE.fullmatch(f.name)]
+    held = ", ".join(found.relative_to(path).as_posix() for found in [*folders, *models][:5])
+    raise SpecError(
+        f"model.source: {path}: a folder that MLflow wrote; name the model in it, which its {_MLFLOW} file tells "
+        f"(beside what describes it, the folder holds {held or 'nothing'})"
+    )
 
 
 def check_present(path: Path, key: str) -> None:

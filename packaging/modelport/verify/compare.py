@@ -170,9 +170,10 @@ def _class_of(value: Any) -> str:
 
 
 def join(parts: Sequence[Tensors]) -> dict[str, Array]:
-    """Join answers along the first axis; scalars are stacked."""
+    """Join answers along the first axis; scalars are stacked, and outputs whose other sizes vary are left out."""
     joined = {}
     for name in parts[0]:
         arrays = [part[name] for part in parts]
-        joined[name] = np.concatenate(arrays) if arrays[0].ndim else np.stack(arrays)
+        if len({array.shape[1:] for array in arrays}) == 1:
+            joined[name] = np.concatenate(arrays) if arrays[0].ndim else np.stack(arrays)
     return joined

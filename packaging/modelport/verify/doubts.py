@@ -13,6 +13,7 @@ from modelport.verify.compare import Tensors, compare, compare_joined, join
 
 Answer = Callable[[Mapping[str, Any]], Tensors]
 
+EXACT = {"atol": 0.0, "rtol": 0.0}
 NEIGHBOURS = 8  # rows that are asked alone and joined: one that looks at its neighbours shows in few
 
 
@@ -51,13 +52,17 @@ def refuse_neighbourly(answer: Answer, samples: Samples, most: int, *, atol: flo
         CheckFailed: A row's answer depends on the rows beside it.
     """
     count = min(samples.count, most, NEIGHBOURS)
-    alone = join([answer(samples.request(row, row + 1)) for row in range(count)])
-    for fault in compare_joined(answer(samples.request(0, count)), alone, atol=atol, rtol=rtol).faults:
-        raise CheckFailed(
-            f"serving.batching: the framework answers a row otherwise when others stand beside it: {fault}. Callers "
-            "would get answers that depend on who else asks; leave batching out, or save a model whose rows are "
-            "independent"
-        )
+    together = answer(samples.request(0, count))
+    for row in range(count):
+        end = row + 1 if row + 1 < count else None  # the last one is held to everything that is left
+        beside = {name: value[row:end] for name, value in together.items()}
+        alone = answer(samples.request(row, row + 1))
+        for fault in compare_joined(beside, alone, atol=atol, rtol=rtol).faults:
+            raise CheckFailed(
+                f"serving.batching: the framework answers row {row} otherwise when others stand beside it: {fault}. "
+                "Callers would get answers that depend on who else asks; leave batching out, or save a model whose "
+                "rows are independent"
+            )
 
 
 def refuse_numberless(right: Sequence[Tensors]) -> None:
@@ -85,6 +90,31 @@ def find_weaknesses(right: Sequence[Tensors], atol: float) -> tuple[str, ...]:
                 "agree too; write a smaller verify.atol"
             )
     return tuple(found)
+
+
+def find_sameness(right: Sequence[Tensors], count: int) -> tuple[str, ...]:
+    """Name the outputs that are the same for every sample, so that a server which mixes rows up would agree.
+
+    A class or a text that repeats is told only where no other output tells the samples apart.
+
+    Args:
+        right: The framework's answers.
+        count: How many samples there are; an output of another length holds no row for each.
+    """
+    rows = {name: value for name, value in join(right).items() if count > 1 and value.shape[:1] == (count,)}
+    same = [
+        name for name, value in rows.items() if not compare({name: value}, {name: _repeated(value)}, **EXACT).faults
+    ]
+    told = same if len(same) == len(rows) else [name for name in same if rows[name].dtype.kind == "f"]
+    return tuple(
+        f"{name}: the same for all {count} samples, so a server that ignores its inputs or mixes rows up would agree "
+        "too; add samples that the model answers otherwise"
+        for name in told
+    )
+
+
+def _repeated(value: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.repeat(value[:1], len(value), axis=0)
 
 
 def _floats(right: Sequence[Tensors]) -> dict[str, list[np.ndarray[Any, Any]]]:

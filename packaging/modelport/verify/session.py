@@ -24,7 +24,13 @@ from modelport.run.ports import choose_ports
 from modelport.run.service import running
 from modelport.samples import Samples, load_samples
 from modelport.verify.compare import Tensors, accuracy, argmax_agreement, compare, compare_joined, join
-from modelport.verify.doubts import find_weaknesses, refuse_neighbourly, refuse_numberless, refuse_unsteady
+from modelport.verify.doubts import (
+    find_sameness,
+    find_weaknesses,
+    refuse_neighbourly,
+    refuse_numberless,
+    refuse_unsteady,
+)
 
 ALONE = 32  # at most so many samples, and half of them, are sent one by one, for the latency; the rest in batches of
 BATCH = 32
@@ -86,6 +92,8 @@ class Exam:
             found += ("labels: no output gives one class for each of them, so there is no accuracy",)
         if self.samples.rows and self.samples.count == 1:
             found += ("samples: there is one row, so no server is asked for several at once; two or more tell",)
+        if self.samples.rows:
+            found += find_sameness(self.right, self.samples.count)
         return found
 
 
@@ -270,7 +278,9 @@ def _measured(row: Row, answers: list[Tensors], times: list[float], exam: Exam) 
     if not faults:
         right = join(exam.right)
         joined = join(answers)
-        together = {name: joined[name] for name in right}  # servers give outputs in an order of their own
+        together = {
+            name: joined[name] for name in right if name in joined
+        }  # servers give outputs in an order of their own
         truth = exam.samples.labels
         values["argmax"] = argmax_agreement(together, right)
         values["accuracy"] = None if truth is None else accuracy(together, truth, exam.names)
@@ -285,7 +295,8 @@ def _unexpected(answers: list[Tensors], exam: Exam) -> tuple[str, ...]:
         right = {name: _part(exam.samples, value, start, stop) for name, value in expected.items()}
         given = {name: answer[name] for name in right if name in answer}
         difference = compare(given, right, atol=exam.tolerance.atol, rtol=exam.tolerance.rtol)
-        faults += [f"expected outputs: {fault}" for fault in difference.faults]
+        which = f"sample {start}" if stop == start + 1 else f"samples {start} to {stop - 1}"
+        faults += [f"expected outputs of {which}: {fault}" for fault in difference.faults]
     return tuple(faults[:3])
 
 

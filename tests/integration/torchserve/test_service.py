@@ -54,7 +54,7 @@ def test_two_side_by_side_and_nothing_left(artifact, free_ports):
                 with closing(backend.client(url)) as client:
                     service.wait_ready(client.ready)
                     np.testing.assert_array_equal(client.predict(INPUTS)["y.out"], [[3, 3, 3]])
-        answer = httpx.get(managed(first) + first.readiness.path, timeout=10)
+        answer = httpx.get(managed(first) + first.readiness.path, timeout=60)
         assert answer.status_code == 200
         state = Path(next(line for line in lines if line.startswith("Temp directory: ")).partition(": ")[2])
         assert (state / "config.properties").is_file()
@@ -74,10 +74,10 @@ def test_a_model_that_does_not_load_is_never_ready(scaler, tmp_path, free_ports)
     backend = load_backend("torchserve")
     service_plan = plan(build_artifact(backend, plan_for(backend, broken), tmp_path / "dist"), free_ports())
     lines: list[str] = []
-    patient = replace(service_plan, start_timeout_s=60, fatal=())
+    patient = replace(service_plan, start_timeout_s=180, fatal=())
     with running(patient, "127.0.0.1", log=lines.append) as service:
         service.wait_ready(lambda: any("modelport: the model did not load" in line for line in list(lines)))
-        assert httpx.get(managed(service_plan) + "/models/sca.l-er", timeout=10).status_code == 200
+        assert httpx.get(managed(service_plan) + "/models/sca.l-er", timeout=60).status_code == 200
         with pytest.raises(httpx.TimeoutException):
             httpx.get(managed(service_plan) + service_plan.readiness.path, timeout=2)
         with closing(backend.client(service_plan.endpoints["grpc"])) as client:

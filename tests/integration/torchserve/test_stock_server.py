@@ -52,7 +52,7 @@ def stock_server(artifact, python, ready):
         ports=tuple(Port(name=name, number=number) for name, number in ports.items()),
         readiness=Readiness(port="rest", path="/ping"),
         endpoints={},
-        start_timeout_s=90,
+        start_timeout_s=180,
     )  # fmt: skip
     urls = {name: f"http://127.0.0.1:{number}" for name, number in ports.items()}
     with running(plan, "127.0.0.1") as service:
@@ -76,7 +76,7 @@ def stock(artifact, bare_python):
 
 @pytest.fixture(scope="module")
 def rest(stock):
-    with httpx.Client(timeout=20, limits=httpx.Limits(max_connections=16)) as client:
+    with httpx.Client(timeout=60, limits=httpx.Limits(max_connections=16)) as client:
 
         def post(body, path="sca.l-er", **headers):
             return client.post(f"{stock['rest']}/predictions/{path}", content=body, headers=headers)
@@ -91,7 +91,7 @@ def rpc(stock):
 
         def predict(fields, name="sca.l-er", version=""):
             message = write_field(1, name) + write_field(2, version) + write_map(3, fields.items())
-            return bytes(read_message(call(bytes(message), timeout=20))[1][0])
+            return bytes(read_message(call(bytes(message), timeout=60))[1][0])
 
         yield predict
 
@@ -205,7 +205,7 @@ def test_description_from_both_sides(stock, rest, rpc):
     described = json.loads(rpc({"describe": b"True"}))
     assert (described["name"], described["version"]) == ("sca.l-er", "1.0+cpu")
     assert rest(b"", describe="True").json() == described
-    models = httpx.get(f"{stock['management']}/models/sca.l-er?customized=true", timeout=10).json()
+    models = httpx.get(f"{stock['management']}/models/sca.l-er?customized=true", timeout=60).json()
     spoken = {key: value for key, value in described.items() if value is not None}  # its JSON writer drops null
     assert models[0]["customizedMetadata"] == spoken
     assert (models[0]["batchSize"], models[0]["maxBatchDelay"], models[0]["minWorkers"]) == (8, 100, 1)

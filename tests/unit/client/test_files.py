@@ -62,11 +62,16 @@ def test_the_samples_of_a_spec_can_be_sent_as_they_are():
     data = npz(pixels=np.ones((1, 3)), p=np.ones(1), labels=np.ones(1), more=np.ones(1))
     assert sorted(read_inputs(Path("s.npz"), data, MATRIX)) == ["more", "pixels"]
     assert sorted(read_inputs(Path("s.npz"), data, None)) == ["labels", "more", "p", "pixels"]
+    sections = b'{"inputs": {"pixels": [[1, NaN, 3]]}, "outputs": {"p": [1]}, "labels": [0]}'
+    for signature in (MATRIX, None):
+        assert list(read_inputs(Path("s.json"), sections, signature)) == ["pixels"]
+    named = Signature(inputs=(tensor("inputs", "float32", None),), outputs=())
+    assert read_inputs(Path("s.json"), b'{"inputs": [1]}', named)["inputs"].tolist() == [1]
 
 
 def test_csv_of_one_matrix():
-    inputs = read_inputs(Path("x.csv"), b"a,b,c\n1,2.5,nan\r\n4,5,-inf\n", MATRIX)
-    assert np.array_equal(inputs["pixels"], [[1, 2.5, np.nan], [4, 5, -np.inf]], equal_nan=True)
+    inputs = read_inputs(Path("x.csv"), b"a,b,c,label\n1,2.5,nan,x\r\n4,,-inf,y\n", MATRIX)
+    assert np.array_equal(inputs["pixels"], [[1, 2.5, np.nan], [4, np.nan, -np.inf]], equal_nan=True)
 
 
 def test_csv_of_several_inputs():
@@ -98,10 +103,17 @@ def test_parquet():
     assert lists["pixels"].tolist() == [[1, 2, 3], [4, 5, 6]]
     images = read_inputs(Path("x.parquet"), data(pixels=[[[1.0, 2], [3, 4]]]), None)
     assert images["pixels"].shape == (1, 2, 2)
+    answers = read_inputs(
+        Path("x.parquet"), data(a=[1.0], b=pa.array([None], pa.float32()), c=[5.0], p=[0.1], target=["x"]), MATRIX
+    )
+    assert np.array_equal(answers["pixels"], [[1, np.nan, 5]], equal_nan=True)
     texts = read_inputs(Path("x.parquet"), data(age=[1], name=["x"], member=[True], score=[0.5]), COLUMNS)
     assert texts["name"].tolist() == ["x"]
     assert texts["age"].shape == (1, 1)
-    for columns, sentence in (({"pixels": [[1.0], [1, 2]]}, "differ in length"), ({"pixels": [1.0, None]}, "nulls")):
+    for columns, sentence in (
+        ({"pixels": [[1.0], [1, 2]]}, "differ in length"),
+        ({"pixels": [1, None]}, "'pixels' has 1 empty cells"),
+    ):
         with pytest.raises(SpecError, match=sentence):
             read_inputs(Path("x.parquet"), data(**columns), MATRIX)
     with pytest.raises(SpecError, match="no Parquet file"):
@@ -115,7 +127,7 @@ def test_parquet():
         ("x", b"1", MATRIX, None, "a file without suffix"),
         ("x.json", b"{", MATRIX, None, "x.json: the body is no JSON"),
         ("x.json", b"[[1], [2, 3]]", MATRIX, None, "ragged"),
-        ("x.json", b"[1]", COLUMNS, None, "takes 'age', 'name', 'member', 'score'; use --name"),
+        ("x.json", b"[1]", COLUMNS, None, "takes 'age', 'name', 'member', 'score'; write {.name.: values}"),
         ("x.json", b"[1]", None, None, "does not say its inputs"),
         ("x.json", b"{}", MATRIX, "pixels", "--name is for .npy"),
         ("x.npz", b"PKbroken", MATRIX, None, "no npz"),

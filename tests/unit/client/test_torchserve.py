@@ -189,9 +189,12 @@ def test_a_full_queue_is_told_from_no_worker_by_the_health(talk, url, reply, unh
             talk(dialect(url).predict({"x": [1]}), reply, answer)
 
 
-def test_a_refusal_within_a_grpc_batch(talk):
-    with pytest.raises(InvalidInput, match="wrong input names"):
-        talk(dialect(GRPC).predict({"x": [1]}), predicted(b'{"error": "wrong input names"}'))
+@pytest.mark.parametrize(
+    ("status", "error"), [("", InvalidInput), (', "status": 400', InvalidInput), (', "status": 500', ServerError)]
+)
+def test_a_refusal_within_a_grpc_batch(talk, status, error):
+    with pytest.raises(error, match="wrong input names"):
+        talk(dialect(GRPC).predict({"x": [1]}), predicted(b'{"error": "wrong input names"%s}' % status.encode()))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,8 @@ def test_a_model_without_a_batch_axis_has_one_sample(tmp_path: Path) -> None:
         ("s.json", b"[1]", "must be an object"),
         ("s.json", b'{"x.1": [[1, 2], [3]], "word": ["a", "b"]}', "ragged"),
         ("s.json", b"\xff\xfe", "cannot be read"),
-        ("s.parquet", b"nothing", "cannot be read"),
+        ("s.json", b'{"inputs": {"x.1": [[1, 2]], "word": ["a"]}, "outputs": [3]}', "holds"),
+        ("s.parquet", b"nothing", "no Parquet file"),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, name: str, data: bytes, words: str) -> None:
@@ -96,3 +98,18 @@ def test_empty_cells_of_floats_are_nan_and_others_are_refused(tmp_path: Path) ->
     parquet.write_table(pyarrow.table({"x": pyarrow.array([1, None])}), tmp_path / "s.parquet")
     with pytest.raises(SpecError, match="column 'x' has 1 empty cells"):
         load_samples(tmp_path / "s.parquet", served)
+
+
+def test_a_table_of_columns_fits_what_requests_hold(tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "s.parquet"
+    column = TensorSpec(name="a", dtype="float64", shape=(None, 1))
+    matrix = TensorSpec(name="features", dtype="float64", shape=(None, 2))
+    parquet.write_table(pyarrow.table({"a": [1.0, None], "label": [0, 1]}), path)
+    named = load_samples(path, Signature(inputs=(column,), outputs=(replace(OUT, shape=(None, 1)),)))
+    np.testing.assert_array_equal(named.inputs["a"], [[1], [np.nan]])
+    assert named.expected["label"].tolist() == [[0], [1]]
+    parquet.write_table(pyarrow.table({"b": [1, 2], "a": [0.5, None], "target": ["x", "y"]}), path)
+    np.testing.assert_array_equal(
+        load_samples(path, Signature(inputs=(matrix,), outputs=())).inputs["features"], [[1, 0.5], [2, np.nan]]
+    )

@@ -64,6 +64,7 @@ def test_casts_that_lose_nothing(given: np.ndarray, dtype: str) -> None:
         (["a", 1], "string", "holds 1"),
         (["a", 1], "float32", "stands beside text"),
         ([None], "float32", "holds null"),
+        ([1.5, None], "float32", "holds null, which no tensor can; where the model takes missing numbers, write NaN"),
         ([2**70], "int64", "fits no dtype"),
         ([[1], [1, 2]], "float32", "ragged"),
         ([["a"], ["a", "b"]], "string", "ragged"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelport_runtime.checking import ModelFailed
+from modelport_runtime.checking import InvalidInput, ModelFailed
 from modelport_runtime.description import ModelDescription
 from modelport_runtime.engines.binding import ModelError
 from modelport_runtime.runtime import Runtime
@@ -44,6 +44,20 @@ def test_every_dtype_under_odd_names(tmp_path: Path, dtype: str) -> None:
     answer = load(tmp_path / "m.onnx", (given,), (taken,)).predict({"a b": value})["/fc/out:0"]
     assert answer.tolist() == list(value)
     assert answer.dtype == (object if dtype == "string" else dtype)
+
+
+def test_bytes_that_are_no_text_are_refused_alone(tmp_path: Path) -> None:
+    helper = onnx.helper
+    info = [helper.make_tensor_value_info(name, onnx.TensorProto.STRING, ["n"]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", info[:1], info[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    x, y = (TensorSpec(name=name, dtype="string", shape=(None,)) for name in ("x", "y"))
+    runtime = load(tmp_path / "m.onnx", (x,), (y,))
+    refused, good = runtime.predict_many([{"x": [b"\xff"]}, {"x": ["é"]}])
+    assert isinstance(refused, InvalidInput)
+    assert "'x' holds bytes that are no UTF-8" in str(refused)
+    assert isinstance(good, dict)
+    assert good["y"].tolist() == ["é"]
 
 
 def test_names_that_the_graph_does_not_have(onnx_sum: Path) -> None:

@@ -208,7 +208,7 @@ def test_predict_is_safe_from_several_threads() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert results == {n: [n + 1.0] * 50 for n in range(4)}
 
 

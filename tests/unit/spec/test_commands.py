@@ -125,6 +125,24 @@ def test_init_reads_the_signature_from_the_model(folder: Path, capsys: Streams) 
     assert [str(tensor) for tensor in spec.signature.signature().inputs] == ["features: float64[?, 30]"]
 
 
+def test_init_proposes_columns_where_a_table_holds_text(folder: Path, capsys: Streams) -> None:
+    dump = pytest.importorskip("skops.io").dump
+    pandas = pytest.importorskip("pandas")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder
+
+    table = pandas.DataFrame({"city": ["Bonn", "Köln"], "job type": ["a", "b"]})
+    dump(make_pipeline(OneHotEncoder(), LogisticRegression()).fit(table, [0, 1]), folder / "model.skops")
+    assert run(["init", "model.skops"]) == 0
+    said = capsys.readouterr().out
+    assert "note: fitted on the columns city, job type\n" in said
+    assert "to do: signature: write inputs, which the model does not tell" in said
+    text = (folder / "modelport.yaml").read_text()
+    assert '#     - {name: "job type", dtype: float64, shape: [-1]}' in text
+    assert "\n    - {name: probabilities, dtype: float64, shape: [-1, 2]}" in text
+
+
 def test_init_leaves_the_trust_in_unknown_types_to_the_user(folder: Path, capsys: Streams) -> None:
     skops_io, tree = pytest.importorskip("skops.io"), pytest.importorskip("sklearn.tree")
     skops_io.dump(tree.DecisionTreeClassifier().fit([[0.0], [1.0]], [0, 1]), folder / "tree.skops")

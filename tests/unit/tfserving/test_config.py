@@ -1,12 +1,18 @@
 """TensorFlow Serving's files: versions, configurations, warm-up records."""
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from modelport.artifact import copied
 from modelport.errors import SpecError
-from modelport.spec.schema import BatchingSection
+from modelport.model import Model
+from modelport.plan import BuildPlan
+from modelport.spec.schema import BatchingSection, ModelSpec
+from modelport_runtime.signature import Signature, TensorSpec
+from modelport_tfserving.backend import TFServingBackend
 from modelport_tfserving.config import allowed_sizes, quoted, render_batching, render_models, render_monitoring
 from modelport_tfserving.options import TFServingOptions, check_labels
 from modelport_tfserving.versions import integer_version
@@ -89,3 +95,62 @@ def test_tensorflow_reads_the_warmup_records(tmp_path):
         else:
             np.testing.assert_array_equal(read, value)
             assert read.dtype == value.dtype
+
+
+def plan_of(folder: Path, **spec) -> BuildPlan:
+    """Plan for a SavedModel, which is taken as it is."""
+    (folder / "saved_model.pb").write_bytes(b"not read")
+    x = TensorSpec(name="x", dtype="float32", shape=(None, 3))
+    model = {"framework": "tensorflow", "source": "m"}
+    read = ModelSpec.model_validate({"modelport": 1, "name": "m", "version": "1", "model": model, **spec})
+    signature = Signature(inputs=(x,), outputs=(x,))
+    backend = TFServingBackend()
+    return backend.plan(
+        Model(
+            spec=read,
+            root=folder,
+            format="saved_model",
+            source=folder,
+            files={"saved_model.pb": copied(folder / "saved_model.pb")},
+            signature=signature,
+            served=signature,
+        ),
+        backend.parse_options(read.backends.get("tfserving", {})),
+    )
+
+
+def test_the_command_of_a_plan_is_the_whole_one(tmp_path):
+    plan = plan_of(
+        tmp_path,
+        serving={"timeout_s": 7, "max_request_mb": 2, "batching": {"max_size": 4}},
+        backends={"tfserving": {"labels": {"stable": "1"}}},
+    )
+    assert plan.facts["start with"].split()[1:] == [
+        "--port=8500",
+        "--rest_api_port=8501",
+        "--rest_api_timeout_in_ms=7000",
+        "--model_config_file=models.config",
+        "--monitoring_config_file=./monitoring.config",
+        "--grpc_channel_arguments=grpc.max_receive_message_length=2097152",
+        "--max_num_load_retries=0",
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_batching=true",
+        "--batching_parameters_file=./batching.config",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "keys"),
+    [
+        ({}, []),
+        (
+            {"environment": {"device": "cuda", "requirements": ["numpy"]}},
+            ["environment.requirements", "environment.device"],
+        ),
+        ({"backends": {"tfserving": {"num_batch_threads": 2}}}, ["backends.tfserving.num_batch_threads"]),
+        ({"backends": {"tfserving": {"num_batch_threads": 2}}, "serving": {"batching": {}}}, []),
+        ({"serving": {"workers": 2}}, ["serving.workers"]),
+    ],
+)
+def test_keys_that_this_server_does_not_honour_are_told(tmp_path, spec, keys):
+    assert [warning.partition(": ")[0] for warning in plan_of(tmp_path, **spec).warnings] == keys

@@ -159,6 +159,14 @@ def test_extra_files_that_cannot_ride_along(make_model, tmp_path, name, reason):
         build(model, tmp_path / "out", {"extra_files": [name]})
 
 
+def test_what_an_own_handler_leaves_undone_is_told(make_model):
+    backend = TorchServeBackend()
+    model = make_model(files=("model.pt", "mine.py"), postprocess={"steps": [{"softmax": {"tensor": "y"}}]})
+    options = backend.parse_options({"handler": "mine.py:handle", "threads": 2})
+    (warning,) = (text for text in backend.plan(model, options).warnings if "unless your own code does it" in text)
+    assert warning.startswith("postprocess, backends.torchserve.threads: done by modelport's handler")
+
+
 def test_own_handler_missing(make_model):
     backend = TorchServeBackend()
     with pytest.raises(SpecError, match=r"backends.torchserve.handler: .*nope.py is not a file"):

@@ -157,6 +157,12 @@ def test_field_that_is_no_json(service):
     assert "the field 'x' is no JSON" in json.loads(seen.bodies[0])["error"]
 
 
+def test_refusals_in_a_grpc_batch_say_whose_fault_they_are(service):
+    bodies = (json_of(X), b'{"x": [[1, 2]]}', json_of(np.full((1, 3), 13)))
+    seen = Exchange(service, *(grpc(body=body) for body in bodies))
+    assert [json.loads(body).get("status") for body in seen.bodies] == [None, 400, 500]
+
+
 def test_lone_refusal_over_grpc_is_raised(service):
     from ts.utils.util import PredictionException
 
@@ -196,7 +202,7 @@ def test_archive_without_its_runtime_is_not_saved_by_an_installed_one(tmp_path):
         "m.ModelportHandler().initialize(context)\n"
     )
     command = [sys.executable, "-c", script]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 1
     assert "FileNotFoundError: the archive holds no modelport_runtime" in ended.stderr
     assert "modelport: the model did not load" in ended.stderr

@@ -1,6 +1,7 @@
 """What a verification asks, and how answers are measured."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -111,6 +112,28 @@ def test_a_server_that_was_asked_nothing_did_not_pass(tmp_path):
 def test_labels_that_no_output_answers_are_told():
     exam = make_exam(samples(4, labels=np.eye(4)))
     assert exam.warnings == ("labels: no output gives one class for each of them, so there is no accuracy",)
+
+
+class Shifted:
+    """Answers as wide as the request is long."""
+
+    def predict(self, inputs):
+        return {"y": np.ones((1, len(inputs["x"]))), "x": inputs["x"]}
+
+
+def test_outputs_of_several_widths_are_compared_one_by_one():
+    asked = samples(4)
+    spans = plan_requests(asked, 32)
+    right = tuple(Shifted().predict(asked.request(*span)) for span in spans)
+    exam = Exam(samples=asked, spans=spans, right=right, names=(), tolerance=Tolerance(atol=0, rtol=0))
+    row = examine(Shifted(), exam, ROW)
+    assert (row.passed, row.argmax, exam.warnings) == (True, None, ())
+
+
+def test_expected_outputs_name_their_samples():
+    exam = make_exam(replace(samples(4), expected={"half": np.array([0, 0, 0, 1])}))
+    (fault,) = examine(Backwards(), exam, ROW).faults
+    assert fault.startswith("expected outputs of samples 2 to 3: half[1]: 0, should be 1")
 
 
 def test_one_row_tells_nothing_of_several():
