@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from modelport_manifests.check.finding import Finding, Place, error, note
-from modelport_manifests.check.objects import Object
-from modelport_manifests.check.reading import Row, Table
+from modelport_manifests.check.objects import Object, World
+from modelport_manifests.check.reading import Row, Table, text
 
 PLAIN: dict[str, tuple[tuple[type, ...], str]] = {
     "str": ((str,), "text: put it in quotes"),
@@ -28,7 +28,11 @@ PLAIN: dict[str, tuple[tuple[type, ...], str]] = {
 }
 COLLECTION = re.compile(r"([LlDd])i(?:st\[|ct[(\[]str, )(.+)[\])]")
 """``List[V1Volume]`` and ``Dict[str, str]``, or ``list[…]`` and ``dict(str, str)``, as older clients write them."""
-QUANTITIES = {"limits", "requests", "sizeLimit", "divisor", "averageValue", "hard", "capacity"}
+MODEL = re.compile(r"V\d\w+")
+QUANTITIES = {
+    "limits", "requests", "sizeLimit", "divisor", "averageValue", "hard", "capacity",
+    "default", "defaultRequest", "max", "min", "maxLimitRequestRatio",
+}  # fmt: skip
 """Where Kubernetes takes a number for text."""
 DIRECTIVES = {"$patch", "$retainKeys", "$setElementOrder"}
 
@@ -61,6 +65,42 @@ def check_pod(data: Table, others: Collection[str], path: str) -> Iterator[Findi
         place = Place(finding.file, finding.line, finding.column or 0)
         if not any(data.at(key) == place for key in others if key in data):
             yield finding
+
+
+def check_required(world: World) -> Iterator[Finding]:
+    """Check that nothing lacks that must be there; patches, which may lack it, are no objects of a world."""
+    if not _installed():
+        return
+    for thing in world.objects:
+        model = _model_of(thing) if _is_builtin(thing) else None
+        if model is not None:
+            yield from _check_lacking(thing.data, model, thing.kind)
+            if not thing.name and not text(thing.data, "metadata", "generateName"):
+                yield error(thing.place, "field-missing", f"{thing.kind} has no metadata.name: it is refused")
+
+
+def _check_lacking(data: Any, model: str, path: str) -> Iterator[Finding]:
+    if not isinstance(data, Table):
+        return
+    for key in _required(model):
+        if data.get(key) is None:
+            yield error(data.place, "field-missing", f"{path} has no {key}, which must be there: it is refused")
+    for key, kind in _schema(model).items():
+        value, found = data.get(key), COLLECTION.fullmatch(kind)
+        inner = found[2] if found is not None else kind
+        if not MODEL.fullmatch(inner):
+            continue
+        yield from _check_lacking(value, inner, f"{path}.{key}") if found is None else ()
+        for index, item in enumerate(value if isinstance(value, Row) else ()):
+            yield from _check_lacking(item, inner, f"{path}.{key}[{index}]")
+
+
+@cache
+def _required(model: str) -> tuple[str, ...]:
+    """Give the fields that a model must have; clients that are no pydantic models do not tell."""
+    kind = getattr(import_module("kubernetes.client.models"), model)
+    known = getattr(kind, "model_fields", {})
+    return tuple(kind.attribute_map[name] for name, field in known.items() if field.is_required())
 
 
 def _installed() -> bool:
@@ -157,7 +197,7 @@ def _explain(key: str, model: str, path: str, above: tuple[tuple[str, str], ...]
     for name, kind in fields.items():
         found = COLLECTION.fullmatch(kind)
         inner = found[2] if found is not None else kind
-        if re.fullmatch(r"V\d\w+", inner) and key in _schema(inner):
+        if MODEL.fullmatch(inner) and key in _schema(inner):
             return f"{said}; it belongs in {path}.{name}{'[]' if inner != kind else ''}"
     for outer, outer_path in reversed(above):
         if key in _schema(outer):

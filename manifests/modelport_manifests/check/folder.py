@@ -11,7 +11,7 @@ from typing import Any
 from modelport.errors import SpecError
 from modelport_manifests.check.compose import NAMES as COMPOSE
 from modelport_manifests.check.compose import check_compose
-from modelport_manifests.check.fields import check_fields
+from modelport_manifests.check.fields import check_fields, check_required
 from modelport_manifests.check.finding import Finding, Place, error, note
 from modelport_manifests.check.kserve import check_kserve
 from modelport_manifests.check.kustomize import NAMES as KUSTOMIZATIONS
@@ -19,17 +19,22 @@ from modelport_manifests.check.kustomize import build_kustomization
 from modelport_manifests.check.objects import Object, World
 from modelport_manifests.check.pods import check_pods
 from modelport_manifests.check.reading import MAX_BYTES, Table, read_yaml, tables
+from modelport_manifests.check.rights import check_rights
 from modelport_manifests.check.running import check_running
 from modelport_manifests.check.scaling import check_scaling
 from modelport_manifests.check.selecting import check_selecting, check_twice
 from modelport_manifests.check.servers import check_configurations, checker_of, line_at
+from modelport_manifests.check.storage import check_storage
 from modelport_manifests.check.values import check_values
 
 MAX_FILES = 5_000
 SKIPPED = {".git", ".venv", "node_modules", "__pycache__"}
 CHART = "Chart.yaml"
 RULES = (
+    check_required,
     check_values,
+    check_rights,
+    check_storage,
     check_pods,
     check_running,
     check_selecting,

@@ -52,7 +52,6 @@ def check_pods(world: World) -> Iterator[Finding]:
             yield from _check_stop(world, pod, container)
         for container in (*pod.containers, *tables(pod.spec, "initContainers")):
             yield from _check_image(container)
-            yield from _check_mounts(pod, container)
 
 
 def _check_probes(pod: Pod, container: Table) -> Iterator[Finding]:
@@ -192,19 +191,3 @@ def _check_image(container: Table) -> Iterator[Finding]:
         said = "has no tag, which means latest" if not tag else "is called latest"
         message = f"the image {image} {said}: nobody can say what runs, nor go back; name a version or a digest"
         yield warning(container.at("image"), "image-latest", message)
-
-
-def _check_mounts(pod: Pod, container: Table) -> Iterator[Finding]:
-    volumes = {text(volume, "name") for volume in tables(pod.spec, "volumes")}
-    if pod.owner.kind == "StatefulSet":
-        claims = tables(pod.owner.data, "spec", "volumeClaimTemplates")
-        volumes |= {text(claim, "metadata", "name") for claim in claims}
-    seen: set[str] = set()
-    for mount in tables(container, "volumeMounts"):
-        name, path = text(mount, "name"), text(mount, "mountPath").rstrip("/")
-        if name not in volumes:
-            message = f"mounts the volume {name!r}, which the pod does not have: {', '.join(sorted(volumes)) or 'none'}"
-            yield error(mount.at("name"), "volume-missing", message)
-        if path in seen:
-            yield error(mount.at("mountPath"), "mount-twice", f"two volumes are mounted at {path}; keep one")
-        seen.add(path)

@@ -38,26 +38,12 @@ def check_running(world: World) -> Iterator[Finding]:
     """Check what keeps a pod from running, or from serving."""
     for pod in world.pods:
         for container in pod.containers:
-            yield from _check_rights(pod, container)
             yield from _check_scratch(pod, container)
             yield from _check_liveness(pod, container)
             yield from _check_readiness(pod, container)
             yield from _check_listening(world, pod, container)
         yield from _check_files(world, pod)
     yield from _check_shared_pods(world)
-
-
-def _check_rights(pod: Pod, container: Table) -> Iterator[Finding]:
-    own, whole = table(container, "securityContext"), table(pod.spec, "securityContext")
-    user = number(own, "runAsUser")
-    where = whole if user is None else own
-    user = number(whole, "runAsUser") if user is None else user
-    if own.get("runAsNonRoot", whole.get("runAsNonRoot")) is True and user == 0:
-        message = "runs as user 0 where runAsNonRoot is true: the container is never started; name another user"
-        yield error(where.at("runAsUser"), "root-refused", message)
-    if own.get("privileged") is True and own.get("allowPrivilegeEscalation") is False:
-        message = "privileged: true is refused beside allowPrivilegeEscalation: false; take it out"
-        yield error(own.at("privileged"), "value-refused", message)
 
 
 def _check_scratch(pod: Pod, container: Table) -> Iterator[Finding]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from modelport_manifests.check.amounts import check_amounts, check_quantity
 from modelport_manifests.check.finding import Finding, error, warning
 from modelport_manifests.check.known import suggest
 from modelport_manifests.check.objects import Object, Pod, World
-from modelport_manifests.check.quantity import read_quantity
 from modelport_manifests.check.reading import Table, dig, number, table, tables, text
 
 PULLS = ("Always", "IfNotPresent", "Never")
@@ -24,6 +25,7 @@ PERIODS = ("periodSeconds", "timeoutSeconds", "failureThreshold", "successThresh
 LARGEST_PORT = 65535
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 SERVICE_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
@@ -31,7 +33,9 @@ IMAGE = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9.-]*(:\d+)?/)?[a-z0-9]+(([._/]|__|-+)[a-z0-9]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?"
     r"(@[a-z0-9]+:[0-9a-fA-F]{32,})?"
 )
+KEPT_KEY = re.compile(r"[-._A-Za-z0-9]+")
 LONGEST_NAME, LONGEST_LABEL, LONGEST_PORT = 253, 63, 15
+RBAC = "rbac.authorization.k8s.io"  # its names may have colons, among others
 BUILT_IN = re.compile(r"v1|(apps|batch|autoscaling|policy)/.+|.+\.k8s\.io/.+")
 
 
@@ -39,7 +43,7 @@ def check_values(world: World) -> Iterator[Finding]:
     """Check names, labels and every value that has few possibilities."""
     for thing in world.objects:
         if BUILT_IN.fullmatch(thing.api):
-            yield from _check_name(thing)
+            yield from _check_name(thing) if thing.group != RBAC else ()
             yield from _check_labels(table(thing.data, "metadata", "labels"))
             yield from _check_labels(table(thing.data, "spec", "template", "metadata", "labels"))
         yield from _check_replicas(thing)
@@ -47,6 +51,10 @@ def check_values(world: World) -> Iterator[Finding]:
         yield from _check_service(service)
     for ingress in world.of_kind("Ingress"):
         yield from _check_ingress(ingress)
+    for policy in world.of_kind("NetworkPolicy"):
+        yield from _check_policy(policy)
+    for kept in world.of_kind("ConfigMap", "Secret"):
+        yield from _check_kept(kept)
     for pod in world.pods:
         yield from _check_pod(pod)
 
@@ -77,7 +85,7 @@ def _check_replicas(thing: Object) -> Iterator[Finding]:
     if count is not None and count < 0:
         yield error(spec.at("replicas"), "value-refused", f"replicas: {count} is refused; 0 or more")
     strategy = table(spec, "strategy")
-    yield from _check_choice(strategy, "type", STRATEGIES)
+    yield from check_choice(strategy, "type", STRATEGIES)
     rolling = table(strategy, "rollingUpdate")
     if rolling and strategy.get("type") == "Recreate":
         message = "rollingUpdate is refused beside type: Recreate; keep one of them"
@@ -91,7 +99,8 @@ def _check_replicas(thing: Object) -> Iterator[Finding]:
         yield warning(rolling.at("maxUnavailable"), "rollout-gap", message)
 
 
-def _check_choice(where: Table, key: str, known: tuple[str, ...]) -> Iterator[Finding]:
+def check_choice(where: Table, key: str, known: Collection[str]) -> Iterator[Finding]:
+    """Check a value that has few possibilities."""
     value = where.get(key)
     if isinstance(value, str) and value and value not in known and not value.startswith("HugePages-"):
         near = next((f"; did you mean {one}?" for one in known if one.lower() == value.lower()), suggest(value, known))
@@ -101,12 +110,15 @@ def _check_choice(where: Table, key: str, known: tuple[str, ...]) -> Iterator[Fi
 
 def _check_service(service: Object) -> Iterator[Finding]:
     spec = table(service.data, "spec")
-    yield from _check_choice(spec, "type", SERVICES)
+    yield from check_choice(spec, "type", SERVICES)
     ports = tables(spec, "ports")
     seen: set[tuple[object, object]] = set()
     for port in ports:
-        yield from _check_choice(port, "protocol", PROTOCOLS)
+        yield from check_choice(port, "protocol", PROTOCOLS)
         yield from _check_port(port, "port")
+        if "nodePort" in port and text(spec, "type") in {"", "ClusterIP"}:
+            message = "nodePort is refused without type: NodePort or LoadBalancer"
+            yield error(port.at("nodePort"), "value-refused", message)
         key = (port.get("port"), port.get("protocol", "TCP"))
         if key in seen:
             yield error(port.at("port"), "value-refused", f"port {key[0]} stands twice; it is refused")
@@ -127,10 +139,10 @@ def _check_ingress(ingress: Object) -> Iterator[Finding]:
     hosts = {text(rule, "host") for rule in tables(spec, "rules")}
     for rule in tables(spec, "rules"):
         for path in tables(rule, "http", "paths"):
-            yield from _check_choice(path, "pathType", PATHS)
-            if "pathType" not in path:
-                message = f"a path without pathType is refused; it is one of {', '.join(PATHS)}"
-                yield error(path.place, "value-refused", message)
+            yield from check_choice(path, "pathType", PATHS)
+            wanted = text(path, "path")
+            if wanted and not wanted.startswith("/") and text(path, "pathType") in {"Exact", "Prefix"}:
+                yield error(path.at("path"), "value-refused", f"path: {wanted} is refused; write /{wanted}")
     for tls in tables(spec, "tls"):
         strange = [str(host) for host in dig(tls, "hosts") or () if host not in hosts]
         if strange and all(hosts) and not any(host.startswith("*.") for host in (*hosts, *strange)):
@@ -138,44 +150,91 @@ def _check_ingress(ingress: Object) -> Iterator[Finding]:
             yield warning(tls.at("hosts"), "tls-host", f"{message}: those are served without it, or with another")
 
 
+def _check_policy(policy: Object) -> Iterator[Finding]:
+    spec = table(policy.data, "spec")
+    types = dig(spec, "policyTypes")
+    for kind in ("Ingress", "Egress"):
+        key = kind.lower()
+        if isinstance(types, list) and types and kind not in types and spec.get(key):
+            message = f"policyTypes does not have {kind}, so what stands in {key} is read past; add it"
+            yield error(spec.at(key), "policy-ignored", message)
+
+
+def _check_kept(kept: Object) -> Iterator[Finding]:
+    for section in ("data", "stringData", "binaryData"):
+        values = table(kept.data, section)
+        for key, value in values.items():
+            if not KEPT_KEY.fullmatch(key) or len(key) > LONGEST_NAME:
+                message = f"the key {key!r} is refused: letters, digits, '-', '_' and '.' alone, so no folders"
+                yield error(values.at(key), "name-refused", message)
+            encoded = section == "binaryData" or (kept.kind == "Secret" and section == "data")
+            if encoded and isinstance(value, str) and not _is_base64(value):
+                message = f"{kept.kind} {section}.{key} is no base64, which is refused; plain text goes in " + (
+                    "stringData" if kept.kind == "Secret" else "data"
+                )
+                yield error(values.at(key), "value-refused", message)
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_pod(pod: Pod) -> Iterator[Finding]:
-    yield from _check_choice(pod.spec, "dnsPolicy", DNS)
+    yield from check_choice(pod.spec, "dnsPolicy", DNS)
     if text(pod.spec, "restartPolicy") not in {"", "Always"} and pod.owner.kind in {"Deployment", "StatefulSet"}:
         message = f"restartPolicy: {pod.spec['restartPolicy']} is refused for a {pod.owner.kind}; leave it out"
         yield error(pod.spec.at("restartPolicy"), "value-refused", message)
+    if pod.owner.kind in {"Job", "CronJob"} and text(pod.spec, "restartPolicy") in {"", "Always"}:
+        message = f"{pod.owner.title} ends one day: restartPolicy must be OnFailure or Never, and is Always by default"
+        yield error(pod.spec.at("restartPolicy"), "value-refused", message)
     for volume in tables(pod.spec, "volumes"):
         empty = table(volume, "emptyDir")
-        yield from _check_choice(empty, "medium", MEDIA)
-        yield from _check_quantity(empty, "sizeLimit")
+        yield from check_choice(empty, "medium", MEDIA)
+        yield from check_quantity(empty, "sizeLimit")
+    names: set[str] = set()
     for container in (*pod.containers, *tables(pod.spec, "initContainers")):
         yield from _check_container(container)
+        name = text(container, "name")
+        if name in names or (name and (not DNS_LABEL.fullmatch(name) or len(name) > LONGEST_LABEL)):
+            said = (
+                "stands twice" if name in names else f"must be at most {LONGEST_LABEL} lower-case letters, digits, '-'"
+            )
+            yield error(container.at("name"), "name-refused", f"the container's name {name!r} is refused: it {said}")
+        names.add(name)
 
 
 def _check_container(container: Table) -> Iterator[Finding]:
-    yield from _check_choice(container, "imagePullPolicy", PULLS)
+    yield from check_choice(container, "imagePullPolicy", PULLS)
     image = text(container, "image")
     if image and "$" not in image and not IMAGE.fullmatch(image):
         message = f"the image {image!r} is no reference: its name is in lower case, its tag of letters, digits and _.-"
         yield error(container.at("image"), "value-refused", message)
     for port in tables(container, "ports"):
-        yield from _check_choice(port, "protocol", PROTOCOLS)
+        yield from check_choice(port, "protocol", PROTOCOLS)
         yield from _check_port(port, "containerPort")
+        yield from _check_port(port, "hostPort")
         name = text(port, "name")
         if name and (not PORT_NAME.fullmatch(name) or len(name) > LONGEST_PORT or "--" in name):
             message = f"the port's name {name!r} is refused: at most {LONGEST_PORT} lower-case letters, digits and '-'"
             yield error(port.at("name"), "name-refused", message)
     for kind in PROBES & container.keys():
         yield from _check_probe(kind, table(container, kind))
-    for section in ("requests", "limits"):
-        amounts = table(container, "resources", section)
-        for resource in amounts:
-            yield from _check_quantity(amounts, resource)
-    yield from _check_devices(table(container, "resources"))
+    yield from check_amounts(container)
     yield from _check_variables(container)
 
 
 def _check_probe(kind: str, probe: Table) -> Iterator[Finding]:
     asked = [how for how in HANDLERS if how in probe]
+    if not asked:
+        message = f"{kind} asks nothing, which is refused; give one of {', '.join(HANDLERS)}"
+        yield error(probe.place, "value-refused", message)
+    if kind != "readinessProbe" and number(probe, "successThreshold") not in {None, 1}:
+        message = f"{kind}: successThreshold: {probe['successThreshold']} is refused; it must be 1"
+        yield error(probe.at("successThreshold"), "value-refused", message)
     if len(asked) > 1:
         message = f"{kind} asks by {' and '.join(asked)}, which is refused; keep one"
         yield error(probe.at(asked[1]), "value-refused", message)
@@ -183,34 +242,6 @@ def _check_probe(kind: str, probe: Table) -> Iterator[Finding]:
         value = number(probe, key)
         if value is not None and value < 1:
             yield error(probe.at(key), "value-refused", f"{kind}: {key}: {value} is refused; at least 1")
-
-
-def _check_quantity(where: Table, key: str) -> Iterator[Finding]:
-    value = where.get(key)
-    if value is not None and not isinstance(value, bool) and read_quantity(value) is None:
-        message = f"{key}: {value} is no quantity, and is refused; write it such as 500m, 2, 512Mi or 1.5Gi"
-        yield error(where.at(key), "value-refused", message)
-
-
-def _check_devices(resources: Table) -> Iterator[Finding]:
-    """Check what is given out whole, such as GPUs: a limit in whole numbers, and no other request."""
-    requests, limits = table(resources, "requests"), table(resources, "limits")
-    for name in (*limits, *(name for name in requests if name not in limits)):
-        if "/" not in name:
-            continue
-        where = limits if name in limits else requests
-        most = read_quantity(limits.get(name))
-        if name not in limits:
-            message = f"{name} is requested without a limit, which is refused; give the limit alone"
-        elif most is not None and most != int(most):
-            message = f"{name}: {limits[name]} is refused: it is given out whole"
-        elif name in requests and read_quantity(requests[name]) != most:
-            message = (
-                f"{name}: {requests[name]} is requested and {limits[name]} the limit, which is refused; make both equal"
-            )
-        else:
-            continue
-        yield error(where.at(name), "value-refused", message)
 
 
 def _check_variables(container: Table) -> Iterator[Finding]:

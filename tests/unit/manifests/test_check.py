@@ -377,12 +377,53 @@ BAD = [
     ("name-refused", "error", "  labels:\n    app: digits\nspec:\n  selector:",
      "  labels:\n    app: digits\n    !version: 1.0+1\nspec:\n  selector:"),
     ("name-refused", "error", "- name: management", "- !name: the-management-port"),
+    ("name-refused", "error", "  config.properties: |", "  !conf/config.properties: |"),
+    ("name-refused", "error", "- name: server\n", "- !name: The_Server\n"),
+    ("name-refused", "error", "      - name: scratch\n        emptyDir: {}",
+     "      - name: scratch\n        emptyDir: {}\n      - !name: scratch\n        emptyDir: {}"),
+    ("field-missing", "error", "scaleTargetRef:\n    apiVersion: apps/v1\n    kind: Deployment\n    name: digits\n",
+     "!minReplicas: 1\n"),
+    ("field-missing", "error", "      - path: /\n        pathType: Prefix\n", "      - !path: /\n"),
+    ("field-missing", "error", "- name: LEVEL\n          value:", "- !value:"),
+    # What is taken, and meant otherwise.
+    ("unit-mistaken", "error", "limits:\n            memory: 1Gi", "limits:\n            !memory: 512m"),
+    ("unit-mistaken", "error", "limits:\n            memory: 1Gi", "limits:\n            !memory: 512"),
+    ("unit-mistaken", "error", "cpu: 500m", "!cpu: 2000"),
+    ("capability-unknown", "error", "runAsUser: 10001", "runAsUser: 10001\n          capabilities: {drop: [!all]}"),
+    ("capability-unknown", "error", "runAsUser: 10001", "runAsUser: 10001\n          capabilities: {add: [!CAP_KILL]}"),
+    ("capability-unknown", "error", "runAsUser: 10001", "runAsUser: 10001\n          capabilities: {add: [!NET_BIND]}"),
+    ("mount-relative", "warning", "mountPath: /etc/modelport", "!mountPath: etc/modelport"),
+    ("volume-empty", "warning", "- name: scratch\n        emptyDir: {}", "- !name: scratch"),
+    ("policy-ignored", "error", "  ingress:\n  - ports:", "  policyTypes: [Egress]\n  !ingress:\n  - ports:"),
+    ("host-port", "warning", "containerPort: 8081", "containerPort: 8081\n          !hostPort: 8081"),
+    ("hpa-no-target", "error", "type: Utilization\n        averageUtilization: 70", "!type: Utilization"),
+    ("hpa-no-target", "error", "        type: Utilization\n        averageUtilization: 70",
+     "        !type: AverageValue\n        averageUtilization: 70"),
+    ("hpa-no-target", "error", "- type: Resource\n    resource", "- !type: Pods\n    resource"),
+    ("hpa-scale-to-zero", "error", "minReplicas: 2", "!minReplicas: 0"),
+    ("pdb-blocks-drain", "error", "minAvailable: 1", "!minAvailable: 51%"),
 ]  # fmt: skip
 
 REFUSED = [
     ("port: 80\n    targetPort", "!port: 80000\n    targetPort"),
     ("pathType: Prefix", "!pathType: prefix"),
-    ("      - path: /\n        pathType: Prefix\n", "      - !path: /\n"),
+    ("path: /\n        pathType", "!path: predict\n        pathType"),
+    ("port: 80\n    targetPort", "port: 80\n    !nodePort: 30080\n    targetPort"),
+    ("containerPort: 8081", "containerPort: 8081\n          !hostPort: 70000"),
+    ("          failureThreshold: 12", "          failureThreshold: 12\n          !successThreshold: 2"),
+    (
+        "livenessProbe:\n          tcpSocket:\n            port: 8080\n",
+        "livenessProbe:\n          !periodSeconds: 30\n",
+    ),
+    ("mountPath: /tmp", "!mountPath: /tmp:rw"),
+    ("mountPath: /tmp", "mountPath: /tmp\n          !subPath: ../x"),
+    ("emptyDir: {}", "emptyDir: {}\n        !hostPath: {path: /x}"),
+    (
+        "        type: Utilization\n        averageUtilization: 70",
+        "        type: Utilization\n        !averageUtilization: 0",
+    ),
+    ("minAvailable: 1", "!minAvailable: 1\n  maxUnavailable: 1"),
+    ("kind: ServiceAccount", "kind: Secret\ndata:\n  !token: plain text\n"),
     ("containerPort: 8081", "containerPort: 8081\n          !protocol: tcp"),
     ("image: registry.example.com/torchserve-digits:1.2.0", "image: a/torchserve\n        !imagePullPolicy: always"),
     ("image: registry.example.com/torchserve-digits:1.2.0", "!image: registry.example.com/torchserve-Digits:1.2.0"),
@@ -412,6 +453,55 @@ def test_values_that_are_refused(check, old, new):
     text, line = changed(GOOD, old, new)
     found = [finding for finding in check(**{"all.yaml": text}) if finding.code == "value-refused"]
     assert [(finding.severity, finding.line) for finding in found] == [("error", line)]
+
+
+def test_one_pod_on_a_port_of_its_node_waits_for_itself(check):
+    world = "---\n".join(GOOD.split("---\n")[:4])
+    world = world.replace("containerPort: 8081", "containerPort: 8081\n          hostPort: 8081")
+    (found,) = check(**{"all.yaml": world})
+    assert (found.code, found.severity) == ("host-port", "warning")
+    assert "the old one ends" in found.message
+    recreate = world.replace(ROLLED, f"spec:\n  strategy: {{type: Recreate}}\n{ROLLED[6:]}")
+    assert check(**{"all.yaml": recreate}) == ()
+
+
+def test_two_that_decide_over_the_same_pods(check):
+    parts = GOOD.split("---\n")
+    twins = [
+        part.replace("  name: digits\nspec", "  name: twin\nspec", 1)
+        for part in parts
+        if "minReplicas" in part or "minA" in part
+    ]
+    found = check(**{"all.yaml": "---\n".join([*parts, *twins])})
+    assert [(one.code, one.severity) for one in found] == [("hpa-twice", "error"), ("pdb-blocks-drain", "error")]
+    apart = check(**{"all.yaml": GOOD, "elsewhere/all.yaml": "---\n".join(twins)})
+    assert apart == ()
+
+
+def test_a_disk_of_one_node_for_several_pods(check):
+    claim = (
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: models}\nspec: {accessModes: [ReadWriteOnce]}\n"
+    )
+    text, line = changed(GOOD, "emptyDir: {}", "persistentVolumeClaim:\n          !claimName: models")
+    (found,) = check(**{"all.yaml": f"{text}---\n{claim}"})
+    assert (found.code, found.severity, found.line) == ("volume-one-node", "warning", line)
+    assert check(**{"all.yaml": f"{text}---\n{claim}".replace("ReadWriteOnce", "ReadOnlyMany")}) == ()
+
+
+def test_scale_to_zero_by_a_metric_of_somebody_else(check):
+    text = GOOD.replace("minReplicas: 2", "minReplicas: 0")
+    old = text[text.index("  - type: Resource") : text.index("---\napiVersion: policy")]
+    new = "  - type: External\n    external: {metric: {name: queue}, target: {type: AverageValue, averageValue: 30}}\n"
+    (found, *_) = check(**{"all.yaml": text.replace(old, new)})
+    assert (found.code, found.severity) == ("hpa-scale-to-zero", "warning")
+
+
+def test_a_job_ends(check):
+    pod = "{restartPolicy: Never, containers: [{name: a, image: 'a:1'}]}"
+    job = f"apiVersion: batch/v1\nkind: Job\nmetadata: {{name: a}}\nspec: {{template: {{spec: {pod}}}}}\n"
+    assert check(**{"job.yaml": job}) == ()
+    (found,) = check(**{"job.yaml": job.replace("restartPolicy: Never, ", "")})
+    assert (found.code, found.severity) == ("value-refused", "error")
 
 
 def test_a_read_only_root_without_room_to_write(check):
@@ -620,6 +710,20 @@ def test_what_is_elsewhere_is_not_called_missing(check):
     assert "reference-missing" in {f.code for f in check(**{"kustomization.yaml": local, "all.yaml": lonely})}
 
 
+def test_what_is_allowed_though_it_looks_wrong(check):
+    role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: 'system:reader'}\nrules: []\n"
+    limits = "apiVersion: v1\nkind: LimitRange\nmetadata: {name: a}\nspec: {limits: [{type: Pod, max: {cpu: 2}}]}\n"
+    named = "apiVersion: v1\nkind: Secret\nmetadata: {generateName: a-}\ndata: {key: 'aGk='}\n"
+    deny = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a}\nspec: {policyTypes: [Egress]}\n"
+    daemon = (
+        "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}\nspec:\n  selector: {matchLabels: {app: a}}\n"
+        "  template:\n    metadata: {labels: {app: a}}\n    spec:\n      hostNetwork: true\n      containers:\n"
+        "      - {name: a, image: 'a:1', ports: [{containerPort: 9100, hostPort: 9100}]}\n"
+        "      volumes:\n      - name: a\n        emptyDir:\n"
+    )
+    assert check(**{"all.yaml": f"{role}---\n{limits}---\n{named}---\n{deny}---\n{daemon}"}) == ()
+
+
 def test_what_cannot_be_known_is_not_called_wrong(check):
     undeclared = re.sub(r"        ports:\n(        -? .*\n){4}", "", GOOD).replace("port: management", "port: 8081")
     undeclared = undeclared.replace("targetPort: rest", "targetPort: 8080")
@@ -631,8 +735,11 @@ def test_what_cannot_be_known_is_not_called_wrong(check):
     assert check(**{"a/all.yaml": "---\n".join([rollout, service, *others[:2]])}) == ()
 
 
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"
+
+
 def test_a_broken_file_is_one_finding(check):
-    (found,) = check(**{"a.yaml": "kind: Service\nmetadata:\n\tname: x\n", "b.yaml": "apiVersion: v1\nkind: Secret\n"})
+    (found,) = check(**{"a.yaml": "kind: Service\nmetadata:\n\tname: x\n", "b.yaml": SECRET})
     assert (found.file, found.line, found.column, found.code) == ("a.yaml", 3, 1, "yaml-unreadable")
     assert str(found).startswith("a.yaml:3:1: error: ")
 
