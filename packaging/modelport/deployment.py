@@ -21,6 +21,7 @@ from modelport.errors import ServerFailed, SpecError
 from modelport.model import Model
 from modelport.plan import Generated, PlannedFile, ServicePlan
 from modelport.release import Warned, plan_release, read_images, require_containers
+from modelport.run.image_labels import VERSION, Expected
 from modelport.run.ports import choose_ports
 from modelport.run.rollout import Rollout
 from modelport.target import load_target
@@ -173,7 +174,7 @@ def _open_pod(wish: Wish, ending: ExitStack) -> tuple[Service, Rollout]:
     from modelport.run.engine import find_engine
     from modelport.run.overlay import resolve_objects
     from modelport.run.pod_manifest import plan_pod
-    from modelport.run.pods import VERSION_LABEL, PodRollout
+    from modelport.run.pods import PodRollout
 
     engine = find_engine("podman")
     service = _plan_service(wish, resolve(require_spec(wish.spec)), None)
@@ -190,8 +191,7 @@ def _open_pod(wish: Wish, ending: ExitStack) -> tuple[Service, Rollout]:
         host_ports=tuple(ports.values()),
         answers=partial(_all_ready, _clients(service, urls, ending)),
         image_hint=_image_hint(wish, service),
-        artifact=service.artifact.sha256,
-        version="" if VERSION_LABEL in service.model.spec.image.labels else service.model.spec.version,
+        expected=_expected(service),
     )
 
 
@@ -209,6 +209,7 @@ def _open_compose(wish: Wish, ending: ExitStack) -> tuple[Service, Rollout]:
         urls=urls,
         answers=partial(_all_ready, _clients(service, urls, ending)),
         image_hint=_image_hint(wish, service),
+        expected=_expected(service),
     )
 
 
@@ -277,6 +278,12 @@ def _clients(service: Service, urls: Mapping[str, str], ending: ExitStack) -> li
 
 def _all_ready(clients: Sequence[Client]) -> bool:
     return all(client.ready() for client in clients)
+
+
+def _expected(service: Service) -> Expected:
+    """Give what the image is to hold; a label that the spec itself gives tells no version of ours."""
+    spec = service.model.spec
+    return Expected(artifact=service.artifact.sha256, version="" if VERSION in spec.image.labels else spec.version)
 
 
 def _image_hint(wish: Wish, service: Service) -> str:

@@ -42,10 +42,17 @@ def _split(context: click.Context, option: click.Parameter, value: str | None) -
 @click.option("--push", is_flag=True, help="Push it to the registry that its name says, and print its digest.")
 @click.option("--secret", multiple=True, metavar="id=ID,src=FILE", help="A file for steps of the build, in no layer.")
 @click.option("--build-arg", multiple=True, metavar="NAME=VALUE", help="In place of an ARG of the Dockerfile.")
+@click.option(
+    "--cache-from",
+    multiple=True,
+    metavar="REPOSITORY",
+    help="Take finished steps from a registry; for docker, from an earlier image (NAME:TAG).",
+)
+@click.option("--cache-to", multiple=True, metavar="REPOSITORY", help="podman, buildah: push finished steps there.")
 @click.option("--dry-run", is_flag=True, help="Print the Dockerfile and the files beside it; build no image.")
 @click.option("--quiet", is_flag=True, help="Do not show what the engine prints.")
 @json_option
-def command(  # noqa: PLR0913  # one parameter an option
+def command(  # noqa: PLR0913, PLR0917  # one parameter an option
     spec: Path,
     backend: str | None,
     output: Path,
@@ -54,6 +61,8 @@ def command(  # noqa: PLR0913  # one parameter an option
     platforms: tuple[str, ...],
     secret: tuple[str, ...],
     build_arg: tuple[str, ...],
+    cache_from: tuple[str, ...],
+    cache_to: tuple[str, ...],
     *,
     push: bool,
     dry_run: bool,
@@ -61,7 +70,7 @@ def command(  # noqa: PLR0913  # one parameter an option
     as_json: bool,
 ) -> None:
     """Put SPEC (built first) or an artifact's folder into an image; a name is given to what was built to its end."""
-    inputs = BuildInputs(secrets=secret, arguments=build_arg)
+    inputs = BuildInputs(secrets=secret, arguments=build_arg, cache_from=cache_from, cache_to=cache_to)
     # Without an engine there is no use in building the artifact.
     chosen = None if dry_run else find_engine(engine)
     server, artifact = artifact_of(spec, backend, output)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelport.artifact import set_modes, source_date_epoch, write_files
 from modelport.errors import BuildError, MissingTool, SpecError
+from modelport.image import check_reference
 from modelport.plan import Generated, ImagePlan
 from modelport.run.engine import GRACE_S, Engine
 from modelport.run.tool import last_lines, run_tool
@@ -19,6 +20,8 @@ BUILD_S = 7200.0
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 EMULATORS = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}
+LAYER_CACHE = {"podman": (4, 2), "buildah": (1, 27)}
+"""The first versions that keep steps in a registry; earlier ones take the options, and do nothing."""
 
 Log = Callable[[str], None]
 
@@ -30,10 +33,14 @@ class BuildInputs:
     Attributes:
         secrets: Files for single steps, in no layer: ``id=pip,src=pip.conf``.
         arguments: ``NAME=VALUE`` in place of an ``ARG`` of the Dockerfile.
+        cache_from: Where finished steps are in a registry: repositories; for docker, images of earlier builds.
+        cache_to: Repositories that finished steps are pushed to.
     """
 
     secrets: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
 
 
 def check_platforms(engine: Engine, plan: ImagePlan) -> None:
@@ -81,6 +88,47 @@ def check_inputs(engine: Engine, plan: ImagePlan, inputs: BuildInputs) -> None:
     for argument in inputs.arguments:
         if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", argument):
             raise SpecError(f"--build-arg {argument}: must be NAME=VALUE")
+
+
+def check_caches(engine: Engine, plan: ImagePlan, inputs: BuildInputs) -> None:
+    """Check that steps can be taken from a registry, and pushed there, by the names that are given.
+
+    Raises:
+        SpecError: The plan's builder, the engine or its version takes none, or a name is none of its kind.
+    """
+    for option, given in (("--cache-from", inputs.cache_from), ("--cache-to", inputs.cache_to)):
+        if not given:
+            continue
+        if plan.tool:
+            raise SpecError(f"{option}: {plan.backend}'s own builder takes none; leave it out")
+        if len(plan.platforms) > 1:
+            raise SpecError(f"{option}: takes one platform at a time; give each a --tag and a cache of its own")
+        if engine.name != "docker":
+            _check_layer_cache(engine, option, given)
+        elif engine.environment.get("DOCKER_BUILDKIT") == "0":
+            raise SpecError(f"{option}: docker's client builds on another engine here; use --engine podman")
+        elif option == "--cache-to":
+            raise SpecError(
+                "--cache-to: docker keeps steps in the image itself; --push it, and name it with --cache-from next time"
+            )
+        else:
+            for reference in given:
+                check_reference(reference, f"{option} {reference}")
+
+
+def _check_layer_cache(engine: Engine, option: str, repositories: tuple[str, ...]) -> None:
+    oldest = LAYER_CACHE[engine.name]
+    if tuple(map(int, re.findall(r"\d+", engine.version)[:2])) < oldest:
+        raise SpecError(
+            f"{option}: {engine.name} {engine.version} reads past it; {'.'.join(map(str, oldest))} or later is needed"
+        )
+    for repository in repositories:
+        if "@" in repository or ":" in repository.rpartition("/")[2]:
+            raise SpecError(
+                f"{option} {repository}: {engine.name} keeps each step under a tag of its own; give the repository "
+                "without tag and digest, such as registry.example.com/team/digits-cache"
+            )
+        check_reference(f"{repository}:tag", f"{option} {repository}")
 
 
 def _runs_steps(plan: ImagePlan) -> bool:
@@ -160,6 +208,7 @@ def build_arguments(
         *(("--no-cache",) if several and "scratch" in plan.bases else ()),
         *(part for secret in inputs.secrets for part in ("--secret", secret)),
         *(part for argument in inputs.arguments for part in ("--build-arg", argument)),
+        *_cache_arguments(engine, inputs),
         *(part for key, value in sorted(plan.labels.items()) for part in ("--label", f"{key}={value}")),
         "--file",
         str(context / "Dockerfile"),
@@ -169,12 +218,24 @@ def build_arguments(
     )
 
 
+def _cache_arguments(engine: Engine, inputs: BuildInputs) -> Iterator[str]:
+    for option, given in (("--cache-from", inputs.cache_from), ("--cache-to", inputs.cache_to)):
+        for each in given:
+            yield from (option, each)
+    if engine.name == "docker" and inputs.cache_from:
+        yield from ("--build-arg", "BUILDKIT_INLINE_CACHE=1")  # so that this image is a cache for the next build
+    if engine.name == "buildah" and (inputs.cache_from or inputs.cache_to):
+        yield "--layers"  # which podman does by itself
+
+
 def explain_failure(engine: Engine, plan: ImagePlan, text: str) -> str | None:
     """Say in one sentence why a build failed; None where what the engine said has to speak for itself."""
     if "no space left on device" in text:
         return (
             f"no space left where {engine.name} keeps its images; `{engine.name} system prune` frees what nobody uses"
         )
+    if "failed pushing" in text or "caching image layer" in text:
+        return "the cache cannot be pushed: check the name after --cache-to, and log in"
     if step := re.findall(r'building at STEP "(.*?)": while running|The command \'(.*)\' returned a non-zero', text):
         return f"the step `{step[-1][0] or step[-1][1]}` failed"
     if step := re.findall(r'process "(.*)" did not complete successfully', text):

@@ -12,6 +12,7 @@ from modelport.errors import ModelportError, ServerFailed
 from modelport.run.cluster import MANAGER, Cluster, describe
 from modelport.run.diagnosis import diagnose, hopeless, progress
 from modelport.run.difference import Change
+from modelport.run.leftovers import find_config_maps, remove_unnamed
 from modelport.run.ownership import earlier_fields
 from modelport.run.refusal import Forbidden, Unreachable
 from modelport.run.rollout import Journal, Note
@@ -77,6 +78,7 @@ class ClusterRollout:
     poll_s: float = 1.0
     journal: Journal = field(default_factory=Journal)
     _steps: list[_Step] = field(default_factory=list)
+    _earlier_maps: list[Object] = field(default_factory=list)
 
     @property
     def place(self) -> str:
@@ -104,6 +106,10 @@ class ClusterRollout:
         wanted = self._placed()
         for each in wanted:
             self.cluster.apply(each, force=self.force, dry_run=True)
+        try:
+            self._earlier_maps = find_config_maps(self.cluster, self.namespace, wanted)
+        except ModelportError as error:
+            note(f"ConfigMaps of earlier versions will stay: {error}")
         for each in wanted:
             before = self.cluster.read(each)
             step = _Step(before=before, after=each)
@@ -154,8 +160,10 @@ class ClusterRollout:
         self._wait_for_earlier([step.before for step in steps if step.before is not None], note)
 
     def finish(self) -> None:
-        """Forget the earlier state: the cluster keeps the revisions of a Deployment itself."""
+        """Forget the earlier state, which the cluster keeps itself; remove configuration that nothing names now."""
         self._steps.clear()
+        for name in remove_unnamed(self.cluster, self.namespace, self._earlier_maps):
+            self.journal.applied.append(f"{name}: removed, nothing names it any more")
 
     def _placed(self) -> list[Object]:
         """Give the objects in the order in which they are applied, each with its namespace."""

@@ -24,6 +24,7 @@ from modelport.artifact import set_modes, write_files
 from modelport.errors import BuildError, MissingTool, ModelportError, ServerFailed
 from modelport.plan import Generated, PlannedFile, ServicePlan
 from modelport.run.difference import Change
+from modelport.run.image_labels import ARTIFACT, VERSION, Expected, compare_labels
 from modelport.run.ports import check_ports
 from modelport.run.rollout import Journal, Note
 from modelport.run.tool import last_lines, run_tool
@@ -39,6 +40,8 @@ ASK_S = 60.0
 PULL_S = 1800.0
 LOG_LINES = "15"
 MADE_FROM = re.compile(r"com\.docker\.compose\.project\.config_files=([^=]*/compose\.yaml)")
+NO_DAEMON = re.compile("(?i)cannot connect to the docker daemon|docker daemon is not running|connect to the docker api")
+LABEL = re.compile(r"(?:^|,)([a-z0-9.]+)=([^,]*)")
 IMAGE_ID = re.compile(r"com\.docker\.compose\.image=(sha256:[0-9a-f]{64})")
 
 
@@ -76,6 +79,7 @@ class _Earlier:
     file: Path | None
     image: str
     host_ports: tuple[int, ...] = ()
+    healthy: bool = False
 
 
 def plan_project(files: Sequence[PlannedFile], host_ports: Mapping[int, int], output: Path) -> Project:
@@ -141,6 +145,7 @@ class ComposeRollout:
         urls: URLs on this machine, by protocol.
         answers: Whether the new service answers.
         image_hint: What to do where an image is not to be had.
+        expected: What the image is to hold.
     """
 
     compose: tuple[str, ...]
@@ -149,6 +154,7 @@ class ComposeRollout:
     urls: Mapping[str, str]
     answers: Callable[[], bool]
     image_hint: str
+    expected: Expected = field(default_factory=Expected)
     poll_s: float = 0.5
     journal: Journal = field(default_factory=Journal)
     _earlier: _Earlier | None = None
@@ -198,6 +204,14 @@ class ComposeRollout:
         self.journal.applied.append(f"service {self.project.service}: made from {self.project.folder / FILE}")
         note(self.journal.applied[-1])
         self._compose(self._new, "up", "--detach", "--no-build", self.project.service, timeout_s=PULL_S, note=note)
+        if self.expected.artifact:
+            self._compare_artifacts(note)
+
+    def _compare_artifacts(self, note: Note) -> None:
+        """Compare what the image says of itself: its container has its labels, and Compose tells no others."""
+        text = (self._find_container() or {}).get("Labels", "")
+        labels = {name: value for name, value in LABEL.findall(text) if name in {ARTIFACT, VERSION}}
+        compare_labels(labels, self.service.image, self.expected, self.image_hint, note)
 
     def wait_ready(self, timeout_s: float, note: Note) -> None:
         """Wait until its health check passes, as Compose sees it, and until the service answers."""
@@ -267,31 +281,37 @@ class ComposeRollout:
     def _note_earlier(self, runs: _Earlier | None) -> _Earlier | None:
         """Give what to go back to, and put it down for the next deployment, in case this one is killed.
 
-        Where the very file that is wanted runs already, from a deployment that did not end, that one has put it down.
+        What runs from a deployment that did not end is nothing to go back to, unless it is healthy by now; that one has
+        put down what is.
         """
-        note = self.project.folder / BEFORE
-        if runs is not None and runs.file == self.project.folder / FILE:
-            return _read_note(note) if note.is_file() else runs
-        known = None if runs is None else {"file": runs.file and str(runs.file), "image": runs.image}
-        note.write_text(json.dumps(known), encoding="utf-8")
-        return runs
+        wanted_runs = runs is not None and runs.file == self.project.folder / FILE
+        earlier = runs
+        if runs is not None and runs.file is not None and (wanted_runs or not runs.healthy):
+            note = runs.file.parent / BEFORE
+            earlier = _read_note(note) if note.is_file() else runs
+        if not wanted_runs:
+            known = None if earlier is None else {"file": earlier.file and str(earlier.file), "image": earlier.image}
+            (self.project.folder / BEFORE).write_text(json.dumps(known), encoding="utf-8")
+        return earlier
 
     def _find_earlier(self) -> _Earlier | None:
-        text = self._compose(
-            (), "--project-name", self.project.name, "ps", "--all", "--format", "json", timeout_s=ASK_S
+        container = self._find_container()
+        if container is None:
+            return None
+        file, image = MADE_FROM.search(container["Labels"]), IMAGE_ID.search(container["Labels"])
+        return _Earlier(
+            file=Path(file[1]) if file else None,
+            image=image[1] if image else container["Image"],
+            host_ports=tuple(each["PublishedPort"] for each in container.get("Publishers") or ()),
+            healthy=container.get("Health") == "healthy",
         )
-        for line in text.splitlines():
-            if not line.startswith("{"):
-                continue
-            container = json.loads(line)
-            if container["Service"] == self.project.service:
-                file, image = MADE_FROM.search(container["Labels"]), IMAGE_ID.search(container["Labels"])
-                return _Earlier(
-                    file=Path(file[1]) if file else None,
-                    image=image[1] if image else container["Image"],
-                    host_ports=tuple(each["PublishedPort"] for each in container.get("Publishers") or ()),
-                )
-        return None
+
+    def _find_container(self) -> Object | None:
+        """Give the service's container as Compose tells it."""
+        project = ("--project-name", self.project.name)
+        text = self._compose(project, "ps", "--all", "--format", "json", timeout_s=ASK_S)
+        found = (json.loads(line) for line in text.splitlines() if line.startswith("{"))
+        return next((each for each in found if each["Service"] == self.project.service), None)
 
     def _state(self) -> str:
         try:
@@ -318,7 +338,7 @@ def _run(command: tuple[str, ...], what: str, timeout_s: float, note: Callable[[
         return run_tool(command, cwd=Path.cwd(), timeout_s=timeout_s, what=what, log=note)
     except BuildError as error:
         text = str(error)
-        if "Cannot connect to the Docker daemon" in text or "docker daemon is not running" in text:
+        if NO_DAEMON.search(text):
             text += "\nStart Docker, point $DOCKER_HOST to an engine that runs, or use --target podman"
         raise ServerFailed(text) from error
 

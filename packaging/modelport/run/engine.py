@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -37,14 +36,12 @@ class Engine:
         name: ``docker``, ``podman`` or ``buildah``.
         program: Path of its program.
         version: Its version; for docker, the daemon's.
-        rootless: Whether it runs without root's rights.
         environment: Variables that its program needs here.
     """
 
     name: EngineName
     program: str
     version: str
-    rootless: bool
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -148,13 +145,11 @@ def _ask_docker(program: str) -> Engine:
     except BuildError as error:
         raise ValueError(f"its daemon does not answer. Start it, or use --engine podman.\n{error}") from error
     _refuse_older("docker", server["ApiVersion"])
-    security = json.loads(_ask(program, "info", "--format", "{{json .SecurityOptions}}"))
     foreign = any("Podman" in component["Name"] for component in server.get("Components") or ())
     return Engine(
         name="docker",
         program=program,
         version=server["Version"],
-        rootless=any("rootless" in option for option in security or ()),
         environment={"DOCKER_BUILDKIT": "0"} if foreign else {},  # podman's socket does not speak BuildKit
     )
 
@@ -162,12 +157,12 @@ def _ask_docker(program: str) -> Engine:
 def _ask_podman(program: str) -> Engine:
     facts = json.loads(_ask(program, "info", "--format", "json"))
     version = _refuse_older("podman", facts["version"]["Version"])
-    return Engine(name="podman", program=program, version=version, rootless=facts["host"]["security"]["rootless"])
+    return Engine(name="podman", program=program, version=version)
 
 
 def _ask_buildah(program: str) -> Engine:
     version = _refuse_older("buildah", json.loads(_ask(program, "version", "--json"))["version"])
-    return Engine(name="buildah", program=program, version=version, rootless=os.geteuid() != 0)
+    return Engine(name="buildah", program=program, version=version)
 
 
 def _refuse_older(name: EngineName, version: str) -> str:

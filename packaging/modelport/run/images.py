@@ -14,7 +14,15 @@ from modelport.artifact import scratch
 from modelport.errors import BuildError
 from modelport.image import describe_size
 from modelport.plan import ImagePlan
-from modelport.run.building import BuildInputs, Log, check_inputs, check_platforms, run_build, write_context
+from modelport.run.building import (
+    BuildInputs,
+    Log,
+    check_caches,
+    check_inputs,
+    check_platforms,
+    run_build,
+    write_context,
+)
 from modelport.run.contributors import largest_contributors
 from modelport.run.engine import Engine
 from modelport.run.tool import last_lines
@@ -64,6 +72,7 @@ def build_images(
     for plan in plans:
         check_platforms(engine, plan)
         check_inputs(engine, plan, given)
+        check_caches(engine, plan, given)
     with ExitStack() as stack:
         staged = [(plan, stack.enter_context(_built(engine, plan, given, log))) for plan in plans]
         with postponed():

@@ -2,7 +2,8 @@
 
 The new pod is made before the one that runs is stopped, and that one is not removed until the new one answers: both
 want the same ports, and going back is then no more than starting it again. So whenever a deployment is killed, two pods
-are there, and the older one is what ran before.
+are there, and the older one is what ran before. The next deployment that fails goes back to it, too, unless the newer
+one is healthy by then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from modelport.errors import BuildError, ModelportError, ServerFailed
 from modelport.plan import ServicePlan
 from modelport.run.difference import Change
 from modelport.run.engine import Engine
+from modelport.run.image_labels import Expected, compare_labels
 from modelport.run.pod_manifest import DIGEST, HOST, MANIFEST, NAME, PodManifest
 from modelport.run.ports import check_ports
 from modelport.run.rollout import Journal, Note
@@ -32,8 +34,6 @@ CRASHES = 3
 REMOVE_S = "1"  # nobody calls a pod that is removed, and the one before it waits for its ports
 ASK_S = 120.0  # a build that stores a large layer makes the others wait
 LOG_LINES = "200"
-ARTIFACT = "io.modelport.artifact.sha256"  # a label of images
-VERSION_LABEL = "org.opencontainers.image.version"
 UNKNOWN_IMAGE = "image not known"  # podman's words
 
 
@@ -80,8 +80,7 @@ class PodRollout:
         host_ports: The ports of this machine that it publishes.
         answers: Whether the new service answers.
         image_hint: What to do where an image is not to be had.
-        artifact: Digest of the artifact that the image is to hold; empty where it does not matter.
-        version: Version of the model that the image is to hold; empty where it does not matter.
+        expected: What the image is to hold.
     """
 
     engine: Engine
@@ -91,8 +90,7 @@ class PodRollout:
     host_ports: tuple[int, ...]
     answers: Callable[[], bool]
     image_hint: str
-    artifact: str = ""
-    version: str = ""
+    expected: Expected = field(default_factory=Expected)
     poll_s: float = 0.5
     journal: Journal = field(default_factory=Journal)
     _started: bool = False
@@ -134,7 +132,18 @@ class PodRollout:
             self._remove(pod)
         if len(pods) > 1 and not earlier:  # what ran before was stopped by a deployment that was killed
             self._stopped += others[:1]
-        self._start_new(earlier, note)
+        self._start_new(earlier, self._choose_way_back(others), note)
+
+    def _choose_way_back(self, others: Sequence[Pod]) -> list[Pod]:
+        """Give what runs again if this fails: what runs now, or what that one was to replace, and never did.
+
+        Args:
+            others: The pods of other versions, the oldest first.
+        """
+        running = [pod for pod in others if pod.runs]
+        if running and not others[0].runs and not any(map(self._is_healthy, running)):
+            return [others[0]]
+        return running
 
     def _go_on_with(self, own: Pod, others: Sequence[Pod], note: Note) -> None:
         """Take over the pod as wanted; where others stand by, nobody has seen yet that it answers."""
@@ -144,12 +153,13 @@ class PodRollout:
             self._stopped += others[:1]
             self.journal.applied.append(f"pod {own.name}: found running, from a deployment that did not end")
 
-    def _start_new(self, earlier: Sequence[Pod], note: Note) -> None:
+    def _start_new(self, earlier: Sequence[Pod], way_back: Sequence[Pod], note: Note) -> None:
         self._started = True
         self.journal.applied.append(f"pod {self.manifest.unique}: made")
         self._make()
+        if earlier:
+            self._stopped += way_back
         for pod in earlier:
-            self._stopped.append(pod)
             self.journal.applied.append(f"pod {pod.name}: stopped")
             note(self.journal.applied[-1])
             self._ask("pod", "stop", "--time", f"{self.service.grace_s:.0f}", pod.name)
@@ -238,22 +248,11 @@ class PodRollout:
                 raise ServerFailed(f"the image {image} is not here. {self.image_hint}\n{error}") from error
 
     def _compare_artifacts(self, note: Note) -> None:
-        """Say so where the image was made from something else than what the spec gives now; refuse another version."""
-        if not self.artifact:
+        if not self.expected.artifact:
             return
         image = self.service.image
         labels = json.loads(self._ask("image", "inspect", "--format", "{{json .Labels}}", image)) or {}
-        made_from = labels.get(ARTIFACT, self.artifact)
-        version = labels.get(VERSION_LABEL, self.version)
-        if ARTIFACT in labels and self.version and version != self.version:
-            raise ServerFailed(
-                f"{image} holds version {version} of the model, and the spec is of {self.version}. {self.image_hint}"
-            )
-        if made_from != self.artifact:
-            note(
-                f"warning: {image} was made from another artifact ({made_from[:12]}) than the spec gives now "
-                f"({self.artifact[:12]}). {self.image_hint}"
-            )
+        compare_labels(labels, image, self.expected, self.image_hint, note)
 
     def _own(self) -> list[Pod]:
         return [pod for pod in self._pods() if pod.digest == self.manifest.digest]
@@ -298,6 +297,24 @@ class PodRollout:
             for line in self._log().splitlines():
                 if any(text in line for text in self.service.fatal):
                     raise ServerFailed(f"{self.service.server}: cannot serve the model:\n    {line}")
+
+    def _is_healthy(self, pod: Pod) -> bool:
+        """Tell whether the health check of the image passes now; what has none is not known to be healthy.
+
+        podman runs none by itself in a pod that was played.
+        """
+        for container in self._ask("ps", "--filter", f"pod={pod.name}", "--format", "{{.ID}}").split():
+            image = self._ask("inspect", "--format", "{{.Image}}", container).strip()
+            check = json.loads(self._ask("image", "inspect", "--format", "{{json .HealthCheck}}", image)) or {}
+            kind, *command = check.get("Test") or ("NONE",)
+            if kind == "NONE":
+                continue
+            try:
+                self._ask("exec", container, *(command if kind == "CMD" else ("/bin/sh", "-c", *command)))
+            except ServerFailed:
+                continue
+            return True
+        return False
 
     def _log(self) -> str:
         """Give what the containers of the new pod wrote last, to stdout and stderr alike."""

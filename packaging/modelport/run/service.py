@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
 
 from modelport.artifact import write_files
 from modelport.errors import MissingTool, ServerFailed
@@ -20,11 +19,13 @@ from modelport.plan import Generated, PlannedFile, ServicePlan
 from modelport.run.family import MARK, Family
 from modelport.run.ports import check_ports
 from modelport.run.started import StartedServer
-from modelport.run.tool import merged_environment
+from modelport.run.tool import merged_environment, read_lines
 from modelport.signals import postponed
 
 STATE = "{state}"
 POLL_S = 0.1
+TAKEN = "address already in use"  # the system's words, which every server passes on
+LAST_WORDS_S = 2.0
 
 
 class LocalService(StartedServer):
@@ -34,22 +35,70 @@ class LocalService(StartedServer):
         family: All its processes.
     """
 
-    def __init__(self, plan: ServicePlan, process: subprocess.Popen[bytes], family: Family, log: deque[str]) -> None:
+    def __init__(self, plan: ServicePlan, host: str, state: Path, log: Callable[[str], None] | None) -> None:
         super().__init__(plan, plan.server, POLL_S)
-        self.family = family
-        self._process = process
-        self._log = log
+        self._host = host
+        self._state = state
+        self._tell = log
+        self._log: deque[bytes] = deque(maxlen=500)
+        self._launch()
+
+    def _launch(self) -> None:
+        self._process = _start(self.plan, self._state)
+        self.family = Family(session=self._process.pid, mark=str(self._state))
+        assert self._process.stdout is not None  # noqa: S101  # tells the type checker what PIPE means
+        heard = (self._process.stdout, self._log.append, self._tell)
+        self._pump = threading.Thread(target=read_lines, args=heard, daemon=True)
+        self._pump.start()
+
+    def end(self) -> None:
+        """End all its processes; return when they have ended.
+
+        Raises:
+            ServerFailed: One could not be ended.
+        """
+        _end(self._process, self.family, self.plan.grace_s)
+        self._pump.join(timeout=5)
+
+    def wait_ready(self, answers: Callable[[], bool]) -> None:
+        """See `StartedServer.wait_ready`; a server that found an address in use starts once more.
+
+        Servers choose ports for themselves, too (BentoML for its supervisor), and what is free when they look may be
+        taken when they bind to it.
+
+        Raises:
+            ServerFailed: The same happened again, or one of the plan's ports is taken.
+        """
+        try:
+            super().wait_ready(answers)
+        except ServerFailed:
+            if not self.ended() or TAKEN not in self.printed().lower():
+                raise
+            self._launch_anew()
+            super().wait_ready(answers)
+
+    def _launch_anew(self) -> None:
+        with postponed():
+            self.end()
+            check_ports((port.number for port in self.plan.ports), self._host)
+            self._log.clear()  # or its last words would be found again
+            note = f"modelport: {self.title} found an address in use; it is started once more"
+            self._log.append(f"{note}\n".encode())
+            if self._tell is not None:
+                self._tell(note)
+            self._launch()
 
     def ended(self) -> str:
         """See `StartedServer.ended`."""
         code = self._process.poll()
         if code is None:
             return ""
+        self._pump.join(timeout=LAST_WORDS_S)  # what it said last may be on its way still
         return f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
 
     def printed(self) -> str:
         """See `StartedServer.printed`."""
-        return "\n".join(list(self._log))  # a copy: another thread appends
+        return b"".join(list(self._log)).decode("utf-8", "replace")  # a copy: another thread appends
 
     def wait(self, stopped: threading.Event) -> None:
         """Wait until ``stopped`` is set.
@@ -81,15 +130,9 @@ def running(plan: ServicePlan, host: str, *, log: Callable[[str], None] | None =
             state = Path(tempfile.mkdtemp(prefix=f"modelport-{plan.backend}-"))
             ending.callback(shutil.rmtree, state, ignore_errors=True)
             write_files(tuple(_placed(file, state) for file in plan.files), state)
-            process = _start(plan, state)
-            family = Family(session=process.pid, mark=str(state))
-            lines: deque[str] = deque(maxlen=500)
-            assert process.stdout is not None  # noqa: S101  # tells the type checker what PIPE means
-            pump = threading.Thread(target=_pump, args=(process.stdout, lines, log), daemon=True)
-            pump.start()
-            ending.callback(pump.join, timeout=5)
-            ending.callback(_end, process, family, plan.grace_s)
-        yield LocalService(plan, process, family, lines)
+            service = LocalService(plan, host, state, log)
+            ending.callback(service.end)
+        yield service
     finally:
         with postponed():
             ending.close()
@@ -118,14 +161,6 @@ def _placed(file: PlannedFile, state: Path) -> PlannedFile:
         return file
     data = file.content.data.replace(STATE.encode(), str(state).encode())
     return PlannedFile(path=file.path, content=Generated(data=data, origin=file.content.origin))
-
-
-def _pump(stream: IO[bytes], lines: deque[str], log: Callable[[str], None] | None) -> None:
-    for raw in stream:
-        line = raw.decode("utf-8", "replace").rstrip()
-        lines.append(line)
-        if log is not None:
-            log(line)
 
 
 def _end(process: subprocess.Popen[bytes], family: Family, grace_s: float) -> None:

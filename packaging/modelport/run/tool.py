@@ -107,17 +107,29 @@ def _follow(process: subprocess.Popen[bytes], log: Callable[[str], None], timeou
     """Read all that a process prints, telling each line, until it has ended."""
     assert process.stdout is not None  # noqa: S101  # tells the type checker what PIPE means
     read: list[bytes] = []
-    pump = threading.Thread(target=_pump, args=(process.stdout, read, log), daemon=True)
+    pump = threading.Thread(target=read_lines, args=(process.stdout, read.append, log), daemon=True)
     pump.start()
     process.wait(timeout_s)
     pump.join(timeout=5)
     return b"".join(read)
 
 
-def _pump(stream: IO[bytes], read: list[bytes], log: Callable[[str], None]) -> None:
+def read_lines(stream: IO[bytes], keep: Callable[[bytes], None], log: Callable[[str], None] | None) -> None:
+    """Read what a program prints to the end.
+
+    Args:
+        stream: Its output.
+        keep: Called with each line.
+        log: Called with each line as text, as long as it can be told: whoever read our own output may have gone
+            (``| head``), and a program that is no longer read comes to a halt.
+    """
     for raw in stream:
-        read.append(raw)
-        log(raw.decode("utf-8", "replace").rstrip())
+        keep(raw)
+        if log is not None:
+            try:
+                log(raw.decode("utf-8", "replace").rstrip())
+            except OSError:
+                log = None
 
 
 def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:

@@ -1,5 +1,6 @@
 """Deployments to podman that are killed, that fail, and that meet each other; the server is a few lines of Python."""
 
+import json
 import subprocess
 import time
 import urllib.request
@@ -57,13 +58,13 @@ def version(port):
 
 @pytest.fixture
 def rollout(engine, python_base, port, version):
-    """Give the rollout of a version; one called ``mute`` never answers."""
+    """Give the rollout of a version; one called ``mute…`` never answers."""
 
-    def make(wanted):
-        command = ["sleep", "100"] if wanted == "mute" else ["python3", "-c", SERVER]
+    def make(wanted, image=python_base):
+        command = ["sleep", "100"] if wanted.startswith("mute") else ["python3", "-c", SERVER]
         container = {
             "name": "server",
-            "image": python_base,
+            "image": image,
             "command": command,
             "env": [{"name": "VERSION", "value": wanted}],
             "ports": [{"containerPort": 8000}],
@@ -78,7 +79,7 @@ def rollout(engine, python_base, port, version):
             readiness=Readiness(port="rest", path="/"),
             endpoints={},
             grace_s=1,
-            image=python_base,
+            image=image,
         )
         return PodRollout(
             engine=engine,
@@ -94,12 +95,24 @@ def rollout(engine, python_base, port, version):
     return make
 
 
-def run(rollout, *, killed_at="never", timeout_s=30.0):
+@pytest.fixture
+def watched(engine, python_base):
+    """Give an image that has a health check."""
+    name = f"localhost/{NAME}:watched"
+    check = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/', timeout=4)"
+    text = f"FROM {python_base}\nHEALTHCHECK --timeout=5s CMD {json.dumps(['python3', '-c', check])}\n"
+    build = [engine.program, "build", "--format", "docker", "--tag", name, "--file", "-"]
+    subprocess.run(build, input=text, check=True, capture_output=True, text=True)
+    yield name
+    subprocess.run([engine.program, "rmi", "--force", name], check=True, capture_output=True)
+
+
+def run(rollout, *, killed_at="never", timeout_s=30.0, wait=True):
     def note(text):
         if killed_at in text:
             raise Killed
 
-    return run_rollout(rollout, wait=True, timeout_s=timeout_s, ask=lambda urls: "yes", note=note)
+    return run_rollout(rollout, wait=wait, timeout_s=timeout_s, ask=lambda urls: "yes", note=note)
 
 
 def wait_for(version, wanted):
@@ -130,6 +143,25 @@ def test_a_deployment_that_was_killed_does_not_lose_what_ran_before(rollout, ver
     assert version() == "2"
     assert len(outcome.applied) == 3
     assert [pod.runs for pod in rollout("2")._pods()] == [True]
+
+
+def test_a_bad_pod_that_a_killed_deployment_left_running_is_not_what_ran_before(rollout, version):
+    run(rollout("1"))
+    with pytest.raises(Killed):
+        run(rollout("mute"), killed_at="waiting for")
+    with pytest.raises(ServerFailed, match="started again") as caught:
+        run(rollout("mute, too"), timeout_s=0.5)
+    assert "NOT rolled back" not in str(caught.value)
+    wait_for(version, "1")
+
+
+def test_a_healthy_pod_that_nobody_waited_for_is_what_ran_before(rollout, version, watched):
+    run(rollout("1", watched))
+    run(rollout("2", watched), wait=False)
+    wait_for(version, "2")
+    with pytest.raises(ServerFailed, match="started again"):
+        run(rollout("mute", watched), timeout_s=0.5)
+    wait_for(version, "2")
 
 
 def test_two_at_once(rollout, version):

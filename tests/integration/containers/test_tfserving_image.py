@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from container_service import ContainerSettings, running_container
 
 from modelport import connect
 from modelport.backend import load_backend
@@ -19,7 +20,6 @@ from modelport.build import build_artifact, plan_for, resolve
 from modelport.errors import BuildError, ServerFailed
 from modelport.image import settings_for
 from modelport.run.building import BuildInputs, build_arguments, write_context
-from modelport.run.containers import ContainerSettings, running_container
 from modelport.run.images import build_images, remove_image
 from modelport.run.ports import choose_ports
 from modelport.verify.session import Row, Tolerance, examine, prepare

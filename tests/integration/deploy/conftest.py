@@ -35,7 +35,7 @@ class FakeCluster:
 
     Attributes:
         objects: Live objects by path.
-        refusals: Status objects to answer with, by method and plural; a dry run gets them, too.
+        refusals: Status objects to answer with, by method (or ``LIST``) and plural; a dry run gets them, too.
         late_refusals: The same, but only when it is meant.
         behaviour: What becomes of a Deployment, by its image: `WORKS`, `UNREADY`, or the state of its container.
         logs: Text by pod.
@@ -85,7 +85,10 @@ class FakeCluster:
         if parts[-1] == "log":
             return 200, self.logs.get(parts[-2], "")
         if parts[-1] == plural:
-            return 200, {"kind": "List", "items": self.list(path, query)}
+            if ("LIST", plural) in self.refusals:
+                return self.refusals["LIST", plural]
+            items = [without_kind(each) for each in self.list(path, query)]
+            return 200, {"kind": "List", "items": items}
         if method == "GET":
             found = self.objects.get(path)
             return (200, found) if found is not None else status(404, f'{plural} "{parts[-1]}" not found')
@@ -239,6 +242,11 @@ def kinds(version):
     ]
     scale = [{"name": "deployments/scale", "kind": "Scale", "namespaced": True}] if version == "apps/v1" else []
     return {"kind": "APIResourceList", "groupVersion": version, "resources": resources + scale}
+
+
+def without_kind(document):
+    """Items of a list do not say what they are."""
+    return {key: value for key, value in document.items() if key not in {"apiVersion", "kind"}}
 
 
 def status(code, message, **more):

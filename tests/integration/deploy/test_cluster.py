@@ -38,7 +38,7 @@ def rollout(objects, **more):
     )
 
 
-def run(objects, *, wait=True, timeout_s=5.0, ask=lambda urls: "yes", **more):
+def run(objects, *, wait=True, timeout_s=60.0, ask=lambda urls: "yes", **more):
     return run_rollout(rollout(objects, **more), wait=wait, timeout_s=timeout_s, ask=ask, note=lambda text: None)
 
 
@@ -144,7 +144,7 @@ def test_a_deployment_that_came_between_is_told_of_and_left_alone(cluster):
             run([deployment("digits:3"), SERVICE])
 
     with pytest.raises(ServerFailed) as caught:
-        run_rollout(ours, wait=True, timeout_s=5, ask=lambda urls: "yes", note=note)
+        run_rollout(ours, wait=True, timeout_s=60, ask=lambda urls: "yes", note=note)
     message = str(caught.value)
     assert "Deployment digits: somebody else changed its pods while it was rolled out" in message
     assert "NOT rolled back:\n    anything: Deployment digits has somebody else's pods by now" in message
@@ -178,7 +178,7 @@ def test_an_answer_that_does_not_come_rolls_back(cluster):
     def ask(urls):
         raise ServerFailed("no answer")
 
-    assert "no answer\nApplied in namespace ml" in failure([deployment()], timeout_s=5, ask=ask)
+    assert "no answer\nApplied in namespace ml" in failure([deployment()], timeout_s=60, ask=ask)
     assert cluster.find("deployments", "digits") is None
 
 

@@ -87,7 +87,7 @@ def image(engine, python_base, tmp_path_factory):
 def ask():
     """Ask a service until it is ready; give its answer."""
 
-    def wait(url, seconds=60):
+    def wait(url, seconds=180):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:

@@ -25,14 +25,14 @@ def api(engine, folder):
     socket = folder / "podman.sock"
     server = subprocess.Popen([engine.program, "system", "service", "--time=0", f"unix://{socket}"])
     try:
-        for _ in range(100):
-            if socket.exists():
-                break
+        deadline = time.monotonic() + 60
+        while not socket.exists():
+            assert time.monotonic() < deadline
             time.sleep(0.1)
         yield f"unix://{socket}"
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=60)
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def test_up_waits_for_a_healthy_service_and_down_ends_it(engine, release, tool, 
         settings = {"cwd": tmp_path / "out", "env": {**os.environ, "DOCKER_HOST": address}}
         try:
             with health_checks(engine):
-                up = run(compose, "up", "--detach", "--wait", "--wait-timeout", "90", **settings)
+                up = run(compose, "up", "--detach", "--wait", "--wait-timeout", "180", **settings)
             assert up.returncode == 0, up.stdout + up.stderr
             assert ask(f"http://127.0.0.1:{port}") == {
                 "uid": 10001,

@@ -11,6 +11,7 @@ import yaml
 from modelport.errors import MissingTool, ServerFailed
 from modelport.plan import Generated, PlannedFile, Port, Readiness, ServicePlan
 from modelport.run.compose import ComposeRollout, find_compose, plan_project
+from modelport.run.image_labels import Expected
 from modelport.run.rollout import run_rollout
 
 SERVICE = ServicePlan(
@@ -94,17 +95,17 @@ def compose(tmp_path):
     return Compose(tmp_path)
 
 
-def run(rollout, timeout_s=5.0):
+def run(rollout, timeout_s=60.0):
     return run_rollout(rollout, wait=True, timeout_s=timeout_s, ask=lambda urls: "yes", note=lambda text: None)
 
 
-def container(file, image="sha256:" + "1" * 64):
+def container(file, image="sha256:" + "1" * 64, **more):
     labels = (
         f"com.docker.compose.image={image},com.docker.compose.project.config_files={file},"
         "com.docker.compose.project=digits,com.docker.compose.service=digits-toy"
     )
     published = [{"PublishedPort": 0, "TargetPort": 8080}]
-    return json.dumps({"Service": "digits-toy", "Image": "digits:1", "Labels": labels, "Publishers": published})
+    return json.dumps({"Service": "digits-toy", "Image": "digits:1", "Labels": labels, "Publishers": published, **more})
 
 
 def test_ports_of_this_machine_can_be_chosen(tmp_path):
@@ -177,7 +178,7 @@ def kill(rollout):
             raise Killed
 
     with pytest.raises(Killed):
-        run_rollout(rollout, wait=True, timeout_s=5, ask=lambda urls: "yes", note=note)
+        run_rollout(rollout, wait=True, timeout_s=60, ask=lambda urls: "yes", note=note)
 
 
 def test_one_that_was_killed_is_taken_back_by_the_next_attempt(compose):
@@ -206,6 +207,35 @@ def test_a_first_one_that_was_killed_is_removed_by_the_next_attempt(compose):
     compose.answer(ps=[0, container(again.project.folder / "compose.yaml")], up_wait=[1, "unhealthy"])
     with pytest.raises(ServerFailed, match="service digits-toy: removed"):
         run(again)
+
+
+@pytest.mark.parametrize(("health", "back"), [("starting", "x = 1"), ("unhealthy", "x = 1"), ("healthy", "x = 2")])
+def test_what_a_killed_one_left_running_is_gone_back_to_only_where_it_is_healthy(compose, health, back):
+    run(compose.rollout(config="x = 1"))
+    places = {config: compose.rollout(config=config).project.folder / "compose.yaml" for config in ("x = 1", "x = 2")}
+    compose.answer(ps=[0, container(places["x = 1"])])
+    kill(compose.rollout(config="x = 2"))
+    compose.answer(ps=[0, container(places["x = 2"], Health=health)], up_wait=[1, "unhealthy"])
+    with pytest.raises(ServerFailed, match=f"service digits-toy: made again from {places[back]}"):
+        run(compose.rollout(config="x = 3"))
+
+
+def test_an_image_of_another_version_is_taken_back(compose):
+    first, second = compose.rollout(config="x = 1"), compose.rollout(config="x = 2")
+    run(first)
+    said = container(first.project.folder / "compose.yaml")
+    made = (
+        "io.modelport.artifact.sha256=abc,org.opencontainers.image.description=a, b,org.opencontainers.image.version=2,"
+    )
+    compose.answer(ps=[0, said.replace("com.docker.compose.image", f"{made}com.docker.compose.image")])
+    second.expected = Expected(artifact="abc", version="1")
+    with pytest.raises(ServerFailed, match=r"digits:1 holds version 2 of the model, and the spec is of 1\. Build it"):
+        run(second)
+    second = compose.rollout(config="x = 2")
+    second.expected = Expected(artifact="def", version="2")
+    notes = []
+    run_rollout(second, wait=True, timeout_s=5, ask=lambda urls: "yes", note=notes.append)
+    assert any("was made from another artifact (abc) than the spec gives now (def)" in note for note in notes)
 
 
 def test_a_note_that_cannot_be_read_changes_nothing(compose):
@@ -262,8 +292,15 @@ def test_an_image_that_cannot_be_pulled_changes_nothing(compose):
     assert not rollout.project.folder.exists()
 
 
-def test_an_engine_that_does_not_answer(compose):
-    compose.answer(ps=[1, "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
+        "failed to connect to the docker API at unix:///x; check if the path is correct and if the daemon is running",
+    ],
+)
+def test_an_engine_that_does_not_answer(compose, said):
+    compose.answer(ps=[1, said])
     with pytest.raises(ServerFailed, match=r"point \$DOCKER_HOST to an engine that runs, or use --target podman"):
         run(compose.rollout())
 

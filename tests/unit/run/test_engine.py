@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from pathlib import Path
 
 import pytest
 
 from modelport.errors import BuildError, MissingTool, SpecError
-from modelport.plan import Generated, ImagePlan, PlannedFile, Port, Readiness, ServicePlan
+from modelport.plan import Generated, ImagePlan, PlannedFile
 from modelport.run.building import (
     BuildInputs,
     build_arguments,
@@ -21,12 +19,11 @@ from modelport.run.building import (
     explain_failure,
     write_context,
 )
-from modelport.run.containers import ContainerSettings, published_endpoints, run_arguments
 from modelport.run.contributors import largest_folders
 from modelport.run.engine import Engine, find_engine
 from modelport.run.images import build_images
 
-PODMAN = json.dumps({"version": {"Version": "4.3.1"}, "host": {"security": {"rootless": True}}})
+PODMAN = json.dumps({"version": {"Version": "4.3.1"}})
 DOCKER = json.dumps({"Version": "28.2.2", "ApiVersion": "1.50", "Components": [{"Name": "Engine"}]})
 
 
@@ -59,17 +56,16 @@ def test_auto_takes_docker_only_where_its_daemon_answers(programs):
     dead = "echo Cannot connect to the Docker daemon >&2; exit 1"
     path = programs(docker=dead, podman=says(PODMAN))
     found = find_engine("auto", search_path=path)
-    assert (found.name, found.version, found.rootless) == ("podman", "4.3.1", True)
+    assert (found.name, found.version) == ("podman", "4.3.1")
     with pytest.raises(MissingTool, match=r"its daemon does not answer[\s\S]*Cannot connect to the Docker daemon"):
         find_engine("docker", search_path=path)
-    path = programs(docker=f'if [ "$1" = info ]; then echo null; exit; fi\n{says(DOCKER)}')
+    path = programs(docker=says(DOCKER))
     assert find_engine("auto", search_path=path).name == "docker"
 
 
 def test_another_engine_behind_dockers_client_builds_without_buildkit(programs):
     server = json.dumps({"Version": "4.3.1", "ApiVersion": "1.41", "Components": [{"Name": "Podman Engine"}]})
-    script = f'if [ "$1" = info ]; then echo \'["name=seccomp"]\'; exit; fi\n{says(server)}'
-    found = find_engine("docker", search_path=programs(docker=script))
+    found = find_engine("docker", search_path=programs(docker=says(server)))
     assert found.environment == {"DOCKER_BUILDKIT": "0"}
     with pytest.raises(SpecError, match="--secret"):
         check_inputs(found, plan_of(), BuildInputs(secrets=("id=pip,src=/etc/hosts",)))
@@ -96,7 +92,6 @@ def test_warnings_of_the_engine_do_not_spoil_its_answers(programs):
 
 def test_buildah_builds_and_runs_nothing(programs):
     found = find_engine("buildah", search_path=programs(buildah=says('{"version": "1.28.2"}')))
-    assert found.rootless == (os.geteuid() != 0)
     assert not found.runs_containers
 
 
@@ -113,7 +108,7 @@ def plan_of(dockerfile="FROM base\nCOPY x /x\n", **more):
 
 
 def engine_of(name="podman", program="/bin/false"):
-    return Engine(name=name, program=program, version="1", rootless=False)
+    return Engine(name=name, program=program, version="1")
 
 
 def test_foreign_platforms_need_emulation_only_for_steps():
@@ -192,47 +187,13 @@ def test_folders_that_do_not_contain_each_other():
     ]
 
 
-def service(**more):
-    return ServicePlan(
-        backend="toy",
-        server="toy",
-        command=("serve",),
-        ports=(Port(name="rest", number=80), Port(name="grpc", number=90, protocol="grpc")),
-        readiness=Readiness(port="rest", path="/"),
-        endpoints={"rest": "http://127.0.0.1:80/v1", "grpc": "grpc://127.0.0.1:90/m"},
-        image="toy:1",
-        **{"config_folder": "/etc/toy", "writable": ("/tmp",), "grace_s": 0.2, **more},
-    )
-
-
-def test_containers_get_the_fewest_rights():
-    settings = ContainerSettings(name="n", ports={"rest": 8080}, memory=2**30, user="12345", cpus=1.5)
-    arguments = run_arguments(engine_of(), service(environment={"A": "1", "B": None}), settings, Path("/c"))
-    joined = " ".join(arguments)
-    for part in (
-        "--read-only --read-only-tmpfs=false --cap-drop ALL --security-opt no-new-privileges",
-        "--publish 127.0.0.1:8080:80 --publish 127.0.0.1:90:90",
-        "--tmpfs /tmp:rw",
-        "--volume /c:/etc/toy:ro --env A=1 --memory 1073741824 --cpus 1.5 --user 12345 --stop-timeout 1 toy:1",
-    ):
-        assert part in joined
-    assert "read-only-tmpfs" not in " ".join(run_arguments(engine_of("docker"), service(), settings))
-
-
-def test_endpoints_are_those_of_this_machine():
-    assert published_endpoints(service(), ContainerSettings(ports={"rest": 8080}, host="::1")) == {
-        "rest": "http://[::1]:8080/v1",
-        "grpc": "grpc://[::1]:90/m",
-    }
-
-
 # An engine whose build does its work in a session of its own, and tidies up when that is ended.
 BUILDER = """
 import os, subprocess, sys, time
 log = open(os.environ["ENGINE_LOG"], "a")
 print(*sys.argv[1:], file=log, flush=True)
 if sys.argv[1] == "build":
-    step = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    step = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
     print("step", flush=True)
     code = step.wait()
     time.sleep(0.3)
@@ -247,7 +208,7 @@ signal.signal(signal.SIGTERM, raise_terminated)
 from modelport.plan import ImagePlan
 from modelport.run.engine import Engine
 from modelport.run.images import build_images
-engine = Engine(name="podman", program=sys.argv[1], version="4", rootless=False)
+engine = Engine(name="podman", program=sys.argv[1], version="4")
 build_images(engine, [ImagePlan(backend="toy", reference="toy:1", bases=(), files=())], log=print)
 """
 
@@ -267,10 +228,8 @@ def test_an_interrupted_build_lets_the_engine_tidy_up(tmp_path):
         text=True,
     )
     assert process.stdout.readline().strip() == "step"
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=30)
-    assert time.monotonic() - began < 15
+    process.wait(timeout=60)
     said = log.read_text()
     assert "tidied -9" in said
     assert "rmi localhost/modelport-building:" in said  # no name is left

@@ -41,8 +41,16 @@ def plan_of(code, *arguments, port=None, **more):
         ports=(Port(name="rest", number=port),),
         readiness=Readiness(port="rest", path="/"),
         endpoints={"rest": f"http://{HOST}:{port}"},
-        **{"grace_s": 1.0, "start_timeout_s": 20.0, **more},
+        **{"grace_s": 1.0, "start_timeout_s": 60.0, **more},
     )
+
+
+def wait_until(condition):
+    """Wait for what another process does."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def listens(port):
@@ -85,6 +93,25 @@ def test_variables_are_set_and_removed(tmp_path, monkeypatch):
     assert lines == ["None x"]
 
 
+def test_a_server_whose_lines_nobody_reads_goes_on(tmp_path):
+    """As with ``modelport serve … | head``: the pipe that it writes to must not fill up."""
+    done = tmp_path / "done"
+    code = (
+        "import pathlib, sys, time; print('x' * 99 + '\\n', flush=True); print(('x' * 99 + '\\n') * 5000, flush=True)"
+    )
+    told = []
+
+    def tell(line):
+        told.append(line)
+        raise BrokenPipeError
+
+    plan = plan_of(f"{code}; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)", str(done))
+    with running(plan, HOST, log=tell) as service:
+        service.wait_ready(done.exists)
+    assert len(told) == 1
+    assert len(service.printed()) > 40_000
+
+
 def test_a_server_that_dies_while_starting_shows_its_last_lines():
     plan = plan_of("print('the reason'); raise SystemExit(3)")
     with pytest.raises(ServerFailed, match=r"(?s)exit code 3.*the reason"), running(plan, HOST) as service:
@@ -95,6 +122,7 @@ def test_a_server_that_never_gets_ready_is_ended():
     plan = plan_of("import time; print('still loading', flush=True); time.sleep(60)", start_timeout_s=0.5)
     with running(plan, HOST) as service:
         family = service.family
+        wait_until(service.printed)
         with pytest.raises(ServerFailed, match=r"(?s)not ready after 0 s.*still loading"):
             service.wait_ready(lambda: False)
     assert family.processes() == []
@@ -113,6 +141,50 @@ def test_a_server_that_ends_while_it_is_used_is_noticed():
     plan = plan_of("import time; time.sleep(0.2); raise SystemExit(7)")
     with pytest.raises(ServerFailed, match="exit code 7"), running(plan, HOST) as service:
         service.wait(threading.Event())
+
+
+# A server that finds an address of its own in use until it is started for the n-th time.
+UNLUCKY = """
+import pathlib, sys, time
+starts = pathlib.Path(sys.argv[1])
+with starts.open("a") as file:
+    file.write("x")
+if starts.stat().st_size < int(sys.argv[2]):
+    raise OSError("[Errno 98] Address already in use")
+print("up", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_server_that_finds_an_address_in_use_is_started_once_more(tmp_path):
+    lines = []
+    with running(plan_of(UNLUCKY, str(tmp_path / "starts"), "2"), HOST, log=lines.append) as service:
+        service.wait_ready(lambda: "up" in lines)
+        assert len(service.family.processes()) == 1
+    assert service.family.processes() == []
+    assert lines[-2:] == ["modelport: toy server found an address in use; it is started once more", "up"]
+
+
+def test_a_server_that_finds_an_address_in_use_again_has_failed(tmp_path):
+    starts = tmp_path / "starts"
+    with (
+        pytest.raises(ServerFailed, match=r"(?s)exit code 1.*once more.*Address already in use") as caught,
+        running(plan_of(UNLUCKY, str(starts), "9"), HOST) as service,
+    ):
+        service.wait_ready(lambda: False)
+    assert str(caught.value).count("Errno 98") == 1
+    assert starts.read_text() == "xx"
+
+
+def test_a_port_of_the_plan_that_was_taken_meanwhile_is_named(tmp_path):
+    plan = plan_of(UNLUCKY, str(tmp_path / "starts"), "9")
+    number = plan.ports[0].number
+    with (
+        pytest.raises(ServerFailed, match=f"port {number} .*--port"),
+        running(plan, HOST) as service,
+        socket.create_server((HOST, number)),
+    ):
+        service.wait_ready(lambda: False)
 
 
 def test_a_taken_port_is_named_before_anything_starts():
@@ -151,21 +223,21 @@ def test_a_second_interrupt_does_not_break_off_the_ending(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     session, mark = process.stdout.readline().decode().split()
     family = Family(session=int(session), mark=mark)
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.4)
-    process.communicate(timeout=20)
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: len(family.processes()) < 3)  # the ending has begun; two are deaf to it for two seconds
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
     assert family.processes() == []
 
 
 def test_a_tool_gives_its_output_and_its_failure(tmp_path):
     command = [sys.executable, "-c", "print('done')"]
-    assert run_tool(command, cwd=tmp_path, timeout_s=20, what="a test") == "done\n"
+    assert run_tool(command, cwd=tmp_path, timeout_s=60, what="a test") == "done\n"
     with pytest.raises(Exception, match=r"(?s)a test: failed with exit code 2.*the reason"):
         run_tool(
             [sys.executable, "-c", "print('the reason'); raise SystemExit(2)"],
             cwd=tmp_path,
-            timeout_s=20,
+            timeout_s=60,
             what="a test",
         )
     with pytest.raises(Exception, match="took longer"):

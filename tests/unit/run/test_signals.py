@@ -76,6 +76,52 @@ def test_signal_at_the_very_end_does_not_change_the_exit_code(tmp_path):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+# Do something at the moment when a command's module is imported.
+AT_IMPORT = """
+import os, signal, sys
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "modelport.cli.{command}":
+            {act}
+sys.meta_path.insert(0, Finder)
+class Swallowing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{number})
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signal_that_a_destructor_swallows_is_sent_anew(tmp_path, number, code):
+    """What a handler raises within a destructor, or an import's callback, is told on stderr and forgotten."""
+    script = AT_IMPORT.format(command="predict", act="Swallowing()", number=number)
+    (tmp_path / "sitecustomize.py").write_text(script, encoding="utf-8")
+    command = [sys.executable, "-m", "modelport", "predict", "http://127.0.0.1:1", "-i", "-"]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.wait(timeout=60) == code  # it waits for its input, which does not come
+        assert process.stderr.read().endswith("nothing half-written was left\n")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_hangup_that_is_ignored_stays_ignored(tmp_path):
+    """As ``nohup`` asks for."""
+    script = AT_IMPORT.format(command="schema", act="os.kill(os.getpid(), signal.SIGHUP)", number="SIGHUP")
+    script += "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    (tmp_path / "sitecustomize.py").write_text(script, encoding="utf-8")
+    ended = run_modelport("schema", PYTHONPATH=str(tmp_path))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 INTERRUPTED_OUTPUT = """
 import sys
 class Output:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from container_service import ContainerSettings, ContainerState, RunningContainer, running_container
 
 from modelport import connect
 from modelport.artifact import Artifact
@@ -23,7 +24,6 @@ from modelport.client.base import ClientError
 from modelport.errors import BuildError
 from modelport.image import settings_for
 from modelport.plan import ServicePlan
-from modelport.run.containers import ContainerSettings, ContainerState, RunningContainer, running_container
 from modelport.run.images import build_images, remove_image
 from modelport.run.ports import choose_ports
 

@@ -200,7 +200,7 @@ def run_arguments(
 def published_endpoints(plan: ServicePlan, settings: ContainerSettings) -> dict[str, str]:
     """Give a plan's URLs with the address and the ports that they are published under."""
     outer = {port.number: settings.ports.get(port.name, port.number) for port in plan.ports}
-    host = LOOPBACK if settings.host in {"", "0.0.0.0"} else settings.host  # noqa: S104  # compared with, not bound to
+    host = LOOPBACK if settings.host in {"", "0.0.0.0"} else settings.host  # compared with, not bound to
     shown = f"[{host}]" if ":" in host else host
     published = {}
     for name, url in plan.endpoints.items():
