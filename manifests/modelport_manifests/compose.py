@@ -39,7 +39,6 @@ class Compose:
     """A Compose file that `docker compose up --wait` starts."""
 
     name = NAME
-    help = "One Compose file; the services are reached on 127.0.0.1."
 
     def render(self, release: Release) -> tuple[PlannedFile, ...]:
         """Give ``compose.yaml``, and below ``config/`` the servers' configuration.

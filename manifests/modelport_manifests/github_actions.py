@@ -74,7 +74,6 @@ class GitHubActions:
     """Writes ``.github/workflows/modelport-<name>.yml``."""
 
     name = "github-actions"
-    help = "A workflow of GitHub Actions, from the spec to production, with `verify` as a gate."
 
     def render(self, release: Release) -> tuple[PlannedFile, ...]:
         """Give the workflow; see `modelport.target.Target.render`."""

@@ -36,7 +36,6 @@ class GitLabCI:
     """Writes ``.gitlab/modelport-<name>.yml``."""
 
     name = "gitlab-ci"
-    help = "Jobs of GitLab CI, from the spec to production, with `verify` as a gate."
 
     def render(self, release: Release) -> tuple[PlannedFile, ...]:
         """Give the file; see `modelport.target.Target.render`."""

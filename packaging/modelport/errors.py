@@ -18,9 +18,17 @@ class ModelportError(Exception):
 
 
 class CheckFailed(ModelportError):
-    """A check that was asked for did not hold (``verify``, ``bench``)."""
+    """A check that was asked for did not hold (``verify``, ``manifests check``).
+
+    Attributes:
+        shown: Whether what was found is on stdout already: ``--json`` adds no document of its own then.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, shown: bool = False) -> None:
+        super().__init__(message)
+        self.shown = shown
 
 
 class SpecError(ModelportError):

@@ -1,13 +1,15 @@
-"""Signals held back where one in the wrong moment would leave something behind."""
+"""Signals held back where one in the wrong moment would leave something behind, and sent anew where one was lost."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ANEW_S = 0.05
 
 
 @contextmanager
@@ -29,6 +31,28 @@ def postponed() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         if came:
             signal.raise_signal(came[0])
+
+
+def send_lost_anew() -> None:
+    """Send a Ctrl-C or SIGTERM once more when what it raised was swallowed, for the rest of the process.
+
+    Python runs a handler between any two steps of the main thread, also within destructors and callbacks of weak
+    references, of which every import makes some. What is raised there is told on stderr and forgotten.
+    """
+    tell = sys.unraisablehook
+    main = threading.main_thread().ident
+
+    def recover(lost: sys.UnraisableHookArgs) -> None:
+        if main is None or not issubclass(lost.exc_type, KeyboardInterrupt):
+            tell(lost)
+            return
+        told = lost.exc_value.args if lost.exc_value is not None else ()
+        # Not at once: the handler would run, and raise, before the callback has ended.
+        timer = threading.Timer(ANEW_S, signal.pthread_kill, (main, *(told or (signal.SIGINT,))))
+        timer.daemon = True
+        timer.start()
+
+    sys.unraisablehook = recover
 
 
 def ignore(numbers: Iterable[signal.Signals]) -> None:

@@ -38,11 +38,9 @@ class Target(Protocol):
 
     Attributes:
         name: As it stands in commands.
-        help: One line for people.
     """
 
     name: str
-    help: str
 
     def render(self, release: Release) -> tuple[PlannedFile, ...]:
         """Give every file, relative to the folder that the user names; touch nothing.

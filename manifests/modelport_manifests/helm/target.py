@@ -36,7 +36,6 @@ class Helm:
     """A chart whose default values give what the target kubernetes gives."""
 
     name = NAME
-    help = "Helm chart with values and their schema."
 
     def render(self, release: Release) -> tuple[PlannedFile, ...]:
         """Give a chart for each backend, in a folder that has its name.

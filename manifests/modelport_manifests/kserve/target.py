@@ -25,7 +25,6 @@ class KServe:
     """InferenceServices for KServe, in the deployment mode that the spec names."""
 
     name = NAME
-    help = "InferenceService for KServe 0.20, in Standard or Knative mode."
 
     def render(self, release: Release) -> tuple[PlannedFile, ...]:
         """Give a file for each kind, with a document for each backend, and ``canary/`` where the spec has steps.

@@ -30,7 +30,6 @@ class Kubernetes:
     """Plain manifests for `kubectl apply -k`, without any tool besides."""
 
     name = NAME
-    help = "Kustomize base and overlays (dev, prod, canary, blue-green)."
 
     def render(self, release: Release) -> tuple[PlannedFile, ...]:
         """Give ``base/`` and ``overlays/``; a file for each kind, with a document for each backend.

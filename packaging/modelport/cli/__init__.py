@@ -48,6 +48,9 @@ def answer(arguments: list[str]) -> int:
 
             return report(error)
         return 0
+    from modelport.signals import send_lost_anew
+
+    send_lost_anew()
     from modelport.cli.group import run
 
     return run(arguments)

@@ -13,8 +13,8 @@ from typing import NoReturn
 import click
 
 from modelport._version import VERSION
-from modelport.console import print_error
-from modelport.errors import MissingTool, ModelportError
+from modelport.console import print_error, print_json
+from modelport.errors import CheckFailed, MissingTool, ModelportError
 
 PROGRAM = "modelport"
 COMPLETION = "_MODELPORT_COMPLETE"  # the variable by which a shell asks for completions
@@ -116,7 +116,8 @@ def run(arguments: Sequence[str]) -> int:
         The exit code; see `modelport.errors`.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, raise_terminated)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under `nohup`: what is ignored stays so
+            signal.signal(number, raise_terminated)
     try:
         if (wanted := os.environ.get(COMPLETION)) is not None:
             from click.shell_completion import shell_complete
@@ -127,7 +128,7 @@ def run(arguments: Sequence[str]) -> int:
             group.invoke(context)
         sys.stdout.flush()
     except EXPECTED as error:
-        return report(error)
+        return report(error, as_json="--json" in arguments)
     return 0
 
 
@@ -137,32 +138,46 @@ class Terminated(KeyboardInterrupt):
 
 def raise_terminated(number: int, frame: object) -> NoReturn:
     """Turn a signal into an exception, so that every ``with`` and ``finally`` is passed on the way out."""
-    del number, frame
-    raise Terminated
+    del frame
+    raise Terminated(number)
 
 
-def report(error: BaseException) -> int:
-    """Say what went wrong, in one message; give the exit code."""
+def report(error: BaseException, *, as_json: bool = False) -> int:
+    """Say what went wrong, in one message; give the exit code.
+
+    Args:
+        error: One of `EXPECTED`.
+        as_json: Whether a program reads stdout: it gets the error as the command's one document, too.
+    """
     if isinstance(error, ModuleNotFoundError):
         error = missing_extra(error)
-    if isinstance(error, ModelportError):
-        print_error(str(error))
-        return error.exit_code
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
         terminated = isinstance(error, Terminated)
         print_error(f"{'ended by a signal' if terminated else 'interrupted'}; nothing half-written was left")
         return TERMINATED if terminated else INTERRUPTED
-    if isinstance(error, click.ClickException):
-        error.show()
-        return USAGE
-    abandon_stdout()
     if isinstance(error, BrokenPipeError):  # whoever read our output has closed it (``modelport plan … | head``)
+        abandon_stdout()
         return 0
-    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-    print_error(f"{where}{getattr(error, 'strerror', None) or error}")
-    return SYSTEM
+    if isinstance(error, ModelportError):
+        code, message = error.exit_code, str(error)
+        print_error(message)
+    elif isinstance(error, click.ClickException):
+        code, message = USAGE, error.format_message()
+        error.show()
+    else:
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        code, message = SYSTEM, f"{where}{getattr(error, 'strerror', None) or error}"
+        print_error(message)
+    shown = isinstance(error, CheckFailed) and error.shown
+    try:
+        if as_json and not shown:
+            print_json({"error": {"kind": type(error).__name__, "message": message, "exit_code": code}})
+        sys.stdout.flush()
+    except OSError:  # as it may be what the error is about: a full disk behind stdout
+        abandon_stdout()
+    return code
 
 
 def missing_extra(error: ModuleNotFoundError) -> MissingTool:

@@ -141,7 +141,7 @@ def check(folder: Path, *, as_json: bool) -> None:
         stdout().print(f"{where}: {finding.severity}: {finding.message} ({finding.code})", markup=False)
     wrong = sum(finding.severity == "error" for finding in findings)
     if wrong:
-        raise CheckFailed(f"{folder}: {wrong} {'mistake' if wrong == 1 else 'mistakes'}")
+        raise CheckFailed(f"{folder}: {wrong} {'mistake' if wrong == 1 else 'mistakes'}", shown=True)
     if not findings and not as_json:
         stdout().print(f"{folder}: nothing found", markup=False)
 

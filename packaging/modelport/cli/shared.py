@@ -34,7 +34,9 @@ output_option = click.option(
     help="Folder for artifacts: OUTPUT/<name>/<version>/<backend>.",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document for programs.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document for programs; an error is one."
+)
 
 token_option = click.option("--token", envvar="MODELPORT_TOKEN", help="Sent as a bearer token; or set MODELPORT_TOKEN.")
 

@@ -79,7 +79,7 @@ def command(  # noqa: PLR0913  # one parameter an option
         stdout().print("every server has ended, and none of their processes is left")
     failed = [f"{row.backend} over {row.protocol}" for row in rows if not row.passed]
     if failed:
-        raise CheckFailed(f"{', '.join(failed)}: not the framework's answers")
+        raise CheckFailed(f"{', '.join(failed)}: not the framework's answers", shown=True)
 
 
 def refuse_idle_options(*, url_given: bool) -> None:

@@ -128,6 +128,8 @@ def grpc_server():
 
 @pytest.fixture
 def free_port():
+    """A port where nobody listens; it stays bound, so that the system gives it to nobody else."""
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        yield probe.getsockname()[1]

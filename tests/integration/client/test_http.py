@@ -61,12 +61,11 @@ def test_an_unknown_host(call):
 @both
 def test_no_answer_in_time_and_no_second_try(http, call):
     done = threading.Event()
-    server = http(lambda request: done.wait(5) and None)
-    start = time.monotonic()
-    with pytest.raises(Timeout, match=r"0\.3 s were not enough"):
-        call(server.url, timeout_s=0.3, retries=5)
+    server = http(lambda request: done.wait(60) and None)
+    with pytest.raises(Timeout, match=r"1 s were not enough"):
+        call(server.url, timeout_s=1, retries=5)
+    assert not done.is_set()
     done.set()
-    assert time.monotonic() - start < 2
     assert len(server.requests) == 1
 
 
@@ -79,7 +78,7 @@ def test_an_answer_that_drips_does_not_outlast_the_time(http, call):
     start = time.monotonic()
     with pytest.raises(Timeout):
         call(server.url, timeout_s=0.3)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
 
 
 @both
@@ -97,8 +96,8 @@ def test_retry_after_beyond_the_time_fails_at_once(http, call):
     server = http(lambda request: http.answer(429, b'{"error": "too much"}', retry_after="60"))
     start = time.monotonic()
     with pytest.raises(Overloaded, match="too much"):
-        call(server.url, timeout_s=5)
-    assert time.monotonic() - start < 2
+        call(server.url, timeout_s=50)
+    assert time.monotonic() - start < 30
     assert len(server.requests) == 1
 
 
@@ -136,7 +135,7 @@ def test_broken_answers(http, call, data):
     server = http(lambda request: data)
     server.close_after = True
     with pytest.raises(ServerError, match=r"broken|without an answer"):
-        call(server.url, timeout_s=5)
+        call(server.url, timeout_s=60)
 
 
 @both
@@ -184,34 +183,48 @@ def test_many_threads_share_a_client(http):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
     assert not wrong
     assert len(server.requests) == 80
 
 
 def test_many_calls_at_once_in_an_event_loop(http):
-    server = http(lambda request: time.sleep(0.2) or http.answer(200, ANSWER))
+    all_there = threading.Barrier(10, timeout=60)
+
+    def respond(request):
+        if request.method == "POST":
+            all_there.wait()
+        return http.answer(200, ANSWER)
+
+    server = http(respond)
 
     async def run():
-        async with open_async_client(BentoDialect, server.url, {}) as client:
+        async with open_async_client(BentoDialect, server.url, {"timeout_s": 60}) as client:
             await asyncio.gather(*(client.predict(X) for _ in range(10)))
             return await client.ready(), client.backend, client.url
 
-    start = time.monotonic()
     assert asyncio.run(run()) == (True, "bentoml", server.url)
-    assert time.monotonic() - start < 1.5
 
 
 def test_a_cancelled_call_leaves_the_client_usable(http):
-    server = http(lambda request: time.sleep(1 if len(server.requests) == 1 else 0) or http.answer(200, ANSWER))
+    asked, cancelled = threading.Event(), threading.Event()
+
+    def respond(request):
+        if not asked.is_set():
+            asked.set()
+            cancelled.wait(60)
+        return http.answer(200, ANSWER)
+
+    server = http(respond)
 
     async def run():
-        async with open_async_client(BentoDialect, server.url, {}) as client:
+        async with open_async_client(BentoDialect, server.url, {"timeout_s": 60}) as client:
             task = asyncio.create_task(client.predict(X))
-            await asyncio.sleep(0.2)
+            assert await asyncio.to_thread(asked.wait, 60)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            cancelled.set()
             return await client.predict(X)
 
     assert "y" in asyncio.run(run())
@@ -238,7 +251,7 @@ def test_the_time_of_one_call(http):
     with open_client(BentoDialect, server.url, {}) as client:
         with pytest.raises(Timeout):
             client.predict(X, timeout_s=0.1)
-        assert "y" in client.predict(X, timeout_s=5)
+        assert "y" in client.predict(X, timeout_s=60)
         with pytest.raises(SpecError, match="above 0"):
             client.predict(X, timeout_s=-1)
 
@@ -252,7 +265,7 @@ def test_a_server_that_refuses_before_it_has_read_everything(http, call):
         with connection:
             connection.recv(65536)
             connection.sendall(http.answer(413, b'{"error": "at most 16 MB"}'))
-            connection.settimeout(5)
+            connection.settimeout(60)
             try:
                 while connection.recv(2**20):
                     pass

@@ -22,7 +22,7 @@ ANSWER = encode({"y": np.ones(2)}, NPZ)
 
 @pytest.fixture(scope="module")
 def certificate(self_signed, tmp_path_factory):
-    """Give the files of a key and of its own certificate, for localhost."""
+    """Give the files of a key and of its own certificate, for 127.0.0.1."""
     folder = tmp_path_factory.mktemp("tls")
     for name, content in zip(("key.pem", "certificate.pem"), self_signed, strict=True):
         (folder / name).write_bytes(content)
@@ -57,7 +57,7 @@ def rest_url(certificate):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"https://localhost:{server.server_port}/predictions/digits"
+    yield f"https://127.0.0.1:{server.server_port}/predictions/digits"
     server.shutdown()
     server.server_close()
 
@@ -66,12 +66,13 @@ def rest_url(certificate):
 def grpc_url(certificate):
     key, chain = certificate
     with futures.ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool)
+        server = grpc.server(pool, options=[("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers((AnsweringRpc(),))
         secret = grpc.ssl_server_credentials([(key.read_bytes(), chain.read_bytes())])
-        port = server.add_secure_port("localhost:0", secret)
+        # Not localhost: that is two addresses, and a port that is free on the first may be somebody's on the second.
+        port = server.add_secure_port("127.0.0.1:0", secret)
         server.start()
-        yield f"grpcs://localhost:{port}/digits"
+        yield f"grpcs://127.0.0.1:{port}/digits"
         server.stop(None).wait(10)
 
 
@@ -81,12 +82,12 @@ def url(request):
 
 
 def ask(url, **settings):
-    with modelport.connect(url, backend="torchserve", timeout_s=10, **settings) as client:
+    with modelport.connect(url, backend="torchserve", timeout_s=60, **settings) as client:
         return client.predict({"x": [1]})["y"].tolist()
 
 
 async def ask_awaited(url, **settings):
-    async with await modelport.connect_async(url, backend="torchserve", timeout_s=10, **settings) as client:
+    async with await modelport.connect_async(url, backend="torchserve", timeout_s=60, **settings) as client:
         return (await client.predict({"x": [1]}))["y"].tolist()
 
 

