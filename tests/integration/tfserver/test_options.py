@@ -57,7 +57,7 @@ def test_flags_that_change_what_is_served(
 
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "functions"
-    address = f"localhost:{server.grpc_port}"
+    address = f"127.0.0.1:{server.grpc_port}"
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(certificate, key, certificate)) as channel:
         answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=30)
         assert answer.model_version_status[0].version == 1
