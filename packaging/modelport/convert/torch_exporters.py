@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from modelport.convert.examples import Array, InputSpec
+from modelport.convert.torch_decompositions import decompose
+from modelport.convert.torch_recurrence import unpacking
 from modelport.errors import ConversionError
 from modelport_runtime.engines.binding import bind_outputs
 
@@ -56,7 +58,7 @@ class Exporters:
         if kind == "exported_program":
             return (self.take_program,)
         if kind == "torchscript":
-            return (self.take_script, self.convert_script)
+            return (self.convert_script,) if self._has_bags() else (self.take_script, self.convert_script)
         return (self.trace_module, self.script_module) if positional else (self.trace_module,)
 
     def trace_module(self) -> tuple[Any, list[str]]:
@@ -96,6 +98,11 @@ class Exporters:
         program = TS2EPConverter(self._module, self._arguments).convert()
         return _export_module(program.module(), self._arguments, self._inputs), self._leaves()
 
+    def _has_bags(self) -> bool:
+        """Tell whether bags of embeddings begin where an input says: the older exporter makes NaN of empty ones."""
+        offsets = any(len(spec.shape) == 1 and spec.dtype.startswith("int") for spec in self._inputs)
+        return offsets and "aten::embedding_bag" in str(self._module.inlined_graph)
+
     def _leaves(self) -> list[str]:
         return _names_of_leaves(self._call, self._arguments, self._names)
 
@@ -107,7 +114,8 @@ def _export_module(
     import torch
 
     dynamic: Any = tuple(dict.fromkeys(dynamic_axes(spec), torch.export.Dim.DYNAMIC) for spec in inputs)
-    with torch.no_grad():
+    # An order of contraction chosen by sizes would fix those sizes.
+    with torch.no_grad(), unpacking(module), torch.backends.opt_einsum.flags(enabled=False):
         program = torch.export.export(
             module, arguments, dynamic_shapes=(dynamic,) if together else dynamic, strict=False
         )
@@ -117,7 +125,7 @@ def _export_module(
 def _export_program(program: Any) -> Any:
     import torch
 
-    exported = torch.onnx.export(program, (), dynamo=True, verbose=False)
+    exported = torch.onnx.export(decompose(program), (), dynamo=True, verbose=False)
     if exported is None:
         raise ConversionError("PyTorch's exporter gave no model")
     return exported.model_proto
@@ -159,6 +167,27 @@ def _names_of_leaves(call: Callable[..., Any], arguments: tuple[Any, ...], given
 def dynamic_axes(spec: InputSpec) -> list[int]:
     """Give the axes of an input that may have any size."""
     return [axis for axis, size in enumerate(spec.shape) if size is None]
+
+
+def whole_embeddings() -> Any:
+    """Give a context in which an embedding with ``max_norm`` shortens all its rows, not only those that are asked for.
+
+    PyTorch shortens rows when they are used, and in place, so that this changes no answer. Exporters of TorchScript
+    leave that step out.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    renorm = torch.ops.aten.embedding_renorm_.default
+
+    class Whole(TorchDispatchMode):  # type: ignore[misc]  # torch's types are not read
+        def __torch_dispatch__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is renorm:
+                weight, asked, *norm = args
+                args = (weight, torch.arange(len(weight), dtype=asked.dtype), *norm)
+            return function(*args, **(kwargs or {}))
+
+    return Whole()
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import numpy as np
 
 from modelport.convert.examples import Array, InputSpec, find_example, other_examples
 from modelport.convert.onnx_names import rename_ends
-from modelport.convert.torch_exporters import Export, Exporters, dynamic_axes
+from modelport.convert.torch_exporters import Export, Exporters, dynamic_axes, whole_embeddings
 from modelport.errors import ConversionError, ModelportError
 from modelport.frameworks.onnx_trial import import_runtime
 from modelport_runtime.checking import show_shape
@@ -79,16 +79,18 @@ def export_torch(  # noqa: PLR0913 - all keywords: the two sides of a model, and
             module = loaded.module() if format == "exported_program" else loaded.cpu().eval()
             call = call or module
             run = _runner(call, output_names)
-            example = find_example(inputs, sample, run)
-            answer = run(example)
+            with whole_embeddings():
+                example = find_example(inputs, sample, run)
+                answer = run(example)
             _refuse_moods(answer, run(example), output_names)
             for spec, array in zip(declared, answer, strict=bool(declared)):
                 _check_output(spec, array)
             examples = [example, *other_examples(inputs, example, run)]
+        types = {name: array.dtype for name, array in zip(output_names, answer, strict=True)}
         exporters = Exporters(loaded, module, call, example, inputs, output_names)
 
         def check(model: onnx.ModelProto, names: Sequence[str]) -> None:
-            _name_ends(path, model, inputs, names)
+            _name_ends(path, model, inputs, names, types)
             _check_dimensions(path, model, inputs)
             _prove(path, model, run, examples, output_names)
 
@@ -180,28 +182,31 @@ def _to_array(value: Any) -> Array:
     return array
 
 
-def _name_ends(path: Path, model: Any, inputs: Sequence[InputSpec], names: Sequence[str]) -> None:
+def _name_ends(
+    path: Path, model: Any, inputs: Sequence[InputSpec], names: Sequence[str], types: Mapping[str, np.dtype[Any]]
+) -> None:
     if len(names) != len(model.graph.output) or len(inputs) != len(model.graph.input):
         raise ConversionError(
             f"{path}: the exported model has {len(model.graph.input)} inputs and {len(model.graph.output)} "
             f"outputs, the signature {len(inputs)} and {len(names)}; make the signature say what the model has"
         )
-    for value in model.graph.output:
-        _widen(model.graph, value)
+    for name, value in zip(names, model.graph.output, strict=True):
+        _cast(model.graph, value, types[name])
     rename_ends(model.graph, [spec.name for spec in inputs], names)
 
 
-def _widen(graph: Any, output: Any) -> None:
-    """Give an output in bfloat16, which numpy has not, as float32; the engine does so too."""
-    from onnx import TensorProto, helper
+def _cast(graph: Any, output: Any, dtype: np.dtype[Any]) -> None:
+    """Give an output in the type that the engine gives: bfloat16 as float32, and not what an exporter makes of it."""
+    from onnx import helper
 
     declared = output.type.tensor_type
-    if declared.elem_type != TensorProto.BFLOAT16:
+    wanted = helper.np_dtype_to_tensor_dtype(dtype)
+    if declared.elem_type == wanted:
         return
-    wide = f"{output.name}__wide"
-    graph.node.append(helper.make_node("Cast", [output.name], [wide], name=wide, to=TensorProto.FLOAT))
-    output.name = wide
-    declared.elem_type = TensorProto.FLOAT
+    cast = f"{output.name}__cast"
+    graph.node.append(helper.make_node("Cast", [output.name], [cast], name=cast, to=wanted))
+    output.name = cast
+    declared.elem_type = wanted
 
 
 def _check_dimensions(path: Path, model: Any, inputs: Sequence[InputSpec]) -> None:
