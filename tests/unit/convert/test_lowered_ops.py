@@ -122,6 +122,31 @@ PICTURE = reals(2, 3, 7, 8)
             mode="linear", coordinate_transformation_mode="pytorch_half_pixel",
         ),
         case(
+            "Resize", reals(1, 1, 5, 6), np.array([1, 1, 0.6, 1.7], np.float32), fixed=(1,), opset=10, open=True,
+            mode="nearest",
+        ),
+        case("Resize", PICTURE, None, None, whole(2, 3, 9, 4), mode="linear"),
+        case("ReduceSum", reals(2, 3, 4), whole(1, -1), open=True, keepdims=0),
+        case("ReduceL2", reals(2, 3, 4), whole(0), keepdims=1),
+        case("ReduceMax", reals(2, 3, 4), whole(), open=True, keepdims=0),
+        case("ReduceSumSquare", reals(2, 3, 4), whole(), noop_with_empty_axes=1),
+        case("Squeeze", reals(1, 3, 1), whole(0, -1), open=True),
+        case("Unsqueeze", reals(2, 3), whole(-1, 0), open=True),
+        case("Slice", reals(4, 5), whole(3, 4), whole(-99, 1), whole(0, -1), whole(-1, -2), open=True),
+        case("Slice", reals(4, 5), whole(-(2**63), 2), whole(2**63 - 1, -1), open=True),
+        case("Slice", reals(4, 5), whole(1, 0), whole(4, 5), None, whole(1, 3)),
+        case("Pad", reals(2, 3, 4), whole(1, -1, 0, 2), None, whole(0, -1), open=True),
+        case("Pad", reals(2, 3, 4), whole(1, 2, 0, 1), None, whole(-2, -1), mode="reflect"),
+        case("GatherND", reals(3, 0, 2), whole(0, -1).reshape(2, 1), fixed=(1,), open=True),
+        case("GatherND", reals(2, 3, 0), whole(0, -1).reshape(2, 1), fixed=(1,), open=True, batch_dims=1),
+        *(
+            case(
+                "ScatterND", reals(3, 0, 2), whole(0, -1).reshape(2, 1), reals(2, 0, 2), fixed=(1,), open=True,
+                reduction=reduction,
+            )
+            for reduction in ("none", "mul")
+        ),
+        case(
             "LSTM", reals(4, 3, 2), reals(2, 20, 2), reals(2, 20, 5), fixed=(1, 2), opset=14, outputs=3, hidden_size=5,
             direction="bidirectional", activation_alpha=[0.5, 0.2, 0.1], activation_beta=[0.3],
             activations=["LeakyRelu", "Tanh", "Tanh", "HardSigmoid", "Tanh", "LeakyRelu"],
@@ -171,6 +196,22 @@ def test_extremes(lower: Lower, one: Case, wanted: Any) -> None:
     found = lower(model)(inputs)["y0"]
     assert found.dtype == wanted.dtype
     np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("one", "told"),
+    [
+        (Case("ReduceSum", (reals(2, 3), whole(2))), "ReduceSum .* names an axis that its input lacks"),
+        (Case("Slice", (reals(2, 3), whole(0), whole(1), whole(-3))), "Slice .* names an axis that its input lacks"),
+        (Case("Unsqueeze", (reals(2, 3), whole(3))), "Unsqueeze .* names an axis that its input lacks"),
+        (Case("Squeeze", (reals(1, 3), whole(1))), "Squeeze .* drops a dimension that is not one"),
+    ],
+    ids=["ReduceSum", "Slice", "Unsqueeze", "Squeeze"],
+)
+def test_computed_axes_that_are_wrong_fail_when_they_come(lower: Lower, one: Case, told: str) -> None:
+    model, inputs = one.model()
+    with pytest.raises(Exception, match=told):
+        lower(model)(inputs)
 
 
 def test_numbers_that_may_be_complex_are_refused(tmp_path: Path) -> None:

@@ -239,17 +239,17 @@ def test_an_op_with_a_function_body_is_supported(lower: Callable[..., Any]) -> N
 
 def test_what_must_be_constant_is_named(tmp_path: Path) -> None:
     graph = helper.make_graph(
-        [helper.make_node("ReduceSum", ["x", "axes"], ["y"], name="sums")],
+        [helper.make_node("Resize", ["x", "", "scales"], ["y"], name="grown")],
         "g",
         [
-            helper.make_tensor_value_info("x", FLOAT, [2, 3]),
-            helper.make_tensor_value_info("axes", TensorProto.INT64, [1]),
+            helper.make_tensor_value_info("x", FLOAT, [1, 1, 2, 3]),
+            helper.make_tensor_value_info("scales", FLOAT, [4]),
         ],
         [helper.make_tensor_value_info("y", FLOAT, None)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    with pytest.raises(ConversionError, match=r"ReduceSum \(node 'sums'\).*axes \(input 1\).*must be a constant"):
-        write_saved_model(model, tmp_path / "m", input_names=["x", "axes"], output_names=["y"])
+    with pytest.raises(ConversionError, match=r"Resize \(node 'grown'\).*scales \(input 2\).*must be a constant"):
+        write_saved_model(model, tmp_path / "m", input_names=["x", "scales"], output_names=["y"])
     assert not (tmp_path / "m").exists()
 
 

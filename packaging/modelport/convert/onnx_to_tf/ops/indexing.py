@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,20 @@ def _gather_elements(node: Node) -> Tensor:
 def _gather_nd(node: Node) -> Tensor:
     batch = int(node.attr("batch_dims", 0))
     x = node.tensor(0)
-    return tf.gather_nd(x, _wrapped_rows(node, 1, x, batch), batch_dims=batch)
+    rows = _wrapped_rows(node, 1, x, batch)
+    end = batch + rows.shape[-1]
+
+    def nothing() -> Tensor:
+        return tf.zeros(tf.concat([tf.shape(rows)[:-1], tf.shape(x)[end:]], 0), x.dtype)
+
+    return _unless_empty(x, end, nothing, lambda: tf.gather_nd(x, rows, batch_dims=batch))
+
+
+def _unless_empty(x: Tensor, start: int, nothing: Callable[[], Tensor], otherwise: Callable[[], Tensor]) -> Tensor:
+    """Return `nothing` where a dimension from `start` on is empty: TensorFlow's kernels refuse rows of no elements."""
+    if all(x.shape.as_list()[start:]):
+        return otherwise()
+    return tf.cond(tf.reduce_all(tf.greater(tf.shape(x)[start:], 0)), otherwise, nothing)
 
 
 def _wrapped_rows(node: Node, index: int, x: Tensor, batch: int = 0) -> Tensor:
@@ -84,6 +98,10 @@ def _scatter_elements(node: Node) -> Tensor:
 
 
 def _scattered(node: Node, x: Tensor, rows: Tensor, updates: Tensor) -> Tensor:
+    return _unless_empty(x, rows.shape[-1], lambda: tf.identity(x), lambda: _placed(node, x, rows, updates))
+
+
+def _placed(node: Node, x: Tensor, rows: Tensor, updates: Tensor) -> Tensor:
     how = node.attr("reduction", b"none").decode()
     if how == "mul":
         return _multiplied(x, rows, updates)

@@ -11,6 +11,7 @@ from modelport.convert.onnx_to_tf.dtypes import tf_dtype
 from modelport.convert.onnx_to_tf.layout import common_rows, turned
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node, any_size, as_shape, at_least_zero, dims, product
+from modelport.convert.onnx_to_tf.ops.computed import is_computed, pads_at, slice_at, squeeze_at, unsqueeze_at
 from modelport.convert.onnx_to_tf.registry import lowers
 from modelport.convert.onnx_to_tf.value import Tensor, Value, last_order
 
@@ -113,6 +114,8 @@ def _transpose(node: Node) -> Value:
 
 @lowers("Squeeze")
 def _squeeze(node: Node) -> Tensor:
+    if is_computed(node, 1):
+        return squeeze_at(node)
     axes = node.ints("axes", 1)
     x = node.tensor(0)
     if axes is None and (x.shape.rank is None or None in x.shape.as_list()):
@@ -122,6 +125,8 @@ def _squeeze(node: Node) -> Tensor:
 
 @lowers("Unsqueeze")
 def _unsqueeze(node: Node) -> Tensor:
+    if is_computed(node, 1):
+        return unsqueeze_at(node)
     axes = node.ints("axes", 1)
     if axes is None:
         raise node.fail("it has no axes")
@@ -170,6 +175,9 @@ def _cut(node: Node, x: Tensor, axis: int) -> list[Tensor]:
 
 @lowers("Slice", since=10)
 def _slice(node: Node) -> Tensor:
+    bounds = [node.value(index).shape for index in (1, 2)]
+    if is_computed(node, 3) or is_computed(node, 4) or any(shape is None or None in shape for shape in bounds):
+        return slice_at(node)
     x = node.tensor(0)
     starts, ends = _bounds(node, 1), _bounds(node, 2)
     count = len(starts)
@@ -192,10 +200,7 @@ def _bounds(node: Node, index: int, count: int | None = None) -> list[Any]:
         return [int(item) for item in value.constant.reshape(-1)]
     if value.elements is not None:
         return list(value.elements)
-    tensor = node.tensor(index)
-    if count is None and (tensor.shape.rank != 1 or tensor.shape[0] is None):
-        raise node.fail(f"how many axes it cuts is not known from input {index}")
-    return tf.unstack(tensor, count)  # type: ignore[no-any-return]
+    return tf.unstack(node.tensor(index), count)  # type: ignore[no-any-return]
 
 
 def _strided(node: Node, x: Tensor, axes: list[int], cuts: tuple[list[Any], list[Any], list[int]]) -> Tensor:
@@ -226,8 +231,11 @@ def _index_vector(bounds: list[Any]) -> Any:
 @lowers("Pad")
 def _pad(node: Node) -> Value:
     rank = node.rank()
-    axes = [axis % rank for axis in node.ints("axes", 3, range(rank)) or []]
-    given = node.attr("pads", None) or _bounds(node, 1, 2 * len(axes))
+    if is_computed(node, 3):
+        axes, given = list(range(rank)), pads_at(node)
+    else:
+        axes = [axis % rank for axis in node.ints("axes", 3, range(rank)) or []]
+        given = node.attr("pads", None) or _bounds(node, 1, 2 * len(axes))
     pads: list[tuple[Any, Any]] = [(0, 0)] * rank
     for i, axis in enumerate(axes):
         pads[axis] = (_as_size(given[i]), _as_size(given[i + len(axes)]))

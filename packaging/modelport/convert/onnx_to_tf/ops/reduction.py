@@ -8,6 +8,7 @@ from typing import Any
 from modelport.convert.onnx_to_tf.dtypes import compute
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node, as_shape, dims, product
+from modelport.convert.onnx_to_tf.ops.computed import is_computed, reduce_at
 from modelport.convert.onnx_to_tf.registry import lowers
 from modelport.convert.onnx_to_tf.value import Tensor, Value, last_order
 
@@ -69,8 +70,10 @@ _REDUCTIONS: dict[str, Reduce] = {
 
 @lowers(*_REDUCTIONS)
 def _reduce(node: Node) -> Value:
-    axes = node.ints("axes", 1)
     reduce = _REDUCTIONS[node.op]
+    if is_computed(node, 1):
+        return Value(reduce_at(node, reduce, keep=bool(node.attr("keepdims", 1))))
+    axes = node.ints("axes", 1)
     if not axes and int(node.attr("noop_with_empty_axes", 0)):
         # No axes: ONNX still applies what comes before and after the sum, element by element.
         unreduced = tf.expand_dims(node.tensor(0), 0)

@@ -14,6 +14,9 @@ from modelport.convert.onnx_to_tf.node import Node
 from modelport.convert.onnx_to_tf.registry import lowers
 from modelport.convert.onnx_to_tf.value import Array, Tensor, Value, last_order
 
+#: The nearest mode before opset 11, which ONNX does not define; ONNX Runtime's rounds up where it shrinks.
+_UNSAID = b""
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -81,15 +84,17 @@ def _where_one(target: Any, alone: Tensor, others: Tensor) -> Tensor:
     return tf.where(tf.equal(target, 1), alone, others)
 
 
-def _nearest(node: Node, sources: Tensor) -> Tensor:
+def _nearest(node: Node, axis: Axis) -> Tensor:
+    """Return which element of the input each of the result is, [target]; it may lie outside."""
     mode = node.attr("nearest_mode", b"round_prefer_floor")
     choose: dict[bytes, Callable[[Tensor], Tensor]] = {
+        _UNSAID: lambda x: tf.math.ceil(x) if axis.scale < 1 else tf.floor(x),
         b"round_prefer_floor": lambda x: tf.math.ceil(x - 0.5),
         b"round_prefer_ceil": lambda x: tf.floor(x + 0.5),
         b"floor": tf.floor,
         b"ceil": tf.math.ceil,
     }
-    return choose[mode](sources)
+    return choose[mode](_sources(node, axis))
 
 
 def _cubic(x: Tensor, a: float) -> Tensor:
@@ -137,7 +142,7 @@ def _along(vector: Tensor, axis: int, rank: int) -> Tensor:
 def _resized(node: Node, x: Tensor, place: int, axis: Axis) -> Tensor:
     """Return the tensor with one dimension resized."""
     if node.attr("mode", b"nearest") == b"nearest":
-        found = tf.clip_by_value(_nearest(node, _sources(node, axis)), 0.0, _floats(axis.size) - 1)
+        found = tf.clip_by_value(_nearest(node, axis), 0.0, _floats(axis.size) - 1)
         result = tf.gather(x, tf.cast(found, tf.int32), axis=place)
     else:
         taps = _taps(node, axis)
@@ -165,8 +170,8 @@ def _standing(node: Node, value: Value) -> tuple[Tensor, Callable[[Tensor], Valu
 @lowers("Resize", since=11)
 def _resize(node: Node) -> Value:
     sizes = node.optional_value(3)
-    if sizes is not None and sizes.constant is None and sizes.elements is not None:
-        return _resize_to(node, sizes.elements)
+    if sizes is not None and sizes.constant is None and None not in (sizes.shape or (None,)):
+        return _resize_to(node, sizes.elements or tuple(tf.unstack(node.tensor(3))))
     if sizes is not None and sizes.constant is not None and None in (node.value(0).shape or ())[1:]:
         return _resize_to(node, tuple(int(size) for size in sizes.constant))
     return _resize_by(node, node.optional_constant(2, "scales"), node.optional_constant(3, "sizes"), 1)
@@ -181,7 +186,7 @@ def _upsample(node: Node) -> Value:
 
 def _asymmetric(node: Node) -> Node:
     """Return the node with what older opsets meant without saying it."""
-    return node.having(coordinate_transformation_mode=b"asymmetric", nearest_mode=b"floor")
+    return node.having(coordinate_transformation_mode=b"asymmetric", nearest_mode=_UNSAID)
 
 
 def _resize_by(node: Node, scales: Array | None, sizes: Array | None, roi_index: int | None) -> Value:
