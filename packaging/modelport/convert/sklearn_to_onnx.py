@@ -221,9 +221,9 @@ def _options(estimator: Any, wanted: Sequence[str]) -> dict[int, dict[str, Any]]
 
 def _own_converters() -> dict[type, Converter]:
     """Return the converters of `modelport.convert.estimators`."""
-    from modelport.convert.estimators import filling, functions, histogram, neighbors, scores
+    from modelport.convert.estimators import filling, functions, histogram, neighbors, scores, text
 
-    modules = (filling, functions, histogram, neighbors, scores)
+    modules = (filling, functions, histogram, neighbors, scores, text)
     return {kind: converter for module in modules for kind, converter in module.converters().items()}
 
 

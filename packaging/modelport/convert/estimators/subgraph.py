@@ -55,6 +55,16 @@ class Subgraph(GraphWriter):
         parts = [self.cast(value.full_name, dtype or self.dtype) for value in self._inputs]
         return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=1)
 
+    def text(self) -> str:
+        """Give the estimator's only input, of text.
+
+        Raises:
+            NotImplementedError: There are several.
+        """
+        if len(self._inputs) != 1:
+            raise NotImplementedError(f"it takes one column of text, and gets {len(self._inputs)}")
+        return str(self._inputs[0].full_name)
+
     def columns(self, matrix: str, numbers: Sequence[int] | Array) -> str:
         """Give some of a matrix's columns."""
         return self.add("Gather", matrix, self.constant(numbers, np.int64), axis=1)

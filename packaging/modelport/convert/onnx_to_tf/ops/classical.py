@@ -9,6 +9,7 @@ import numpy as np
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.node import Node
 from modelport.convert.onnx_to_tf.ops.scores import both_classes, labels, transform
+from modelport.convert.onnx_to_tf.ops.vocabulary import find_text
 from modelport.convert.onnx_to_tf.registry import ML, lowers
 from modelport.convert.onnx_to_tf.value import Array, Tensor
 
@@ -104,7 +105,9 @@ def _feature_vectorizer(node: Node) -> Tensor:
 
 
 def looked_up(x: Tensor, keys: Array, values: Array, default: Any) -> Tensor:
-    """Return the value at each element's key, by comparing with all keys: tables would need an initializer.
+    """Return the value at each element's key: tables would need an initializer.
+
+    Numbers are compared with all keys; text is looked for among the keys' hashes first.
 
     Args:
         x: Any shape.
@@ -112,6 +115,10 @@ def looked_up(x: Tensor, keys: Array, values: Array, default: Any) -> Tensor:
         values: One a key.
         default: For what is no key.
     """
+    if x.dtype == tf.string:
+        place, known = find_text(x, keys)
+        given = tf.gather(tf.constant(values), place)
+        return tf.where(known, given, tf.constant(default, dtype=given.dtype))
     key_row = tf.constant(keys)
     same = tf.equal(x[..., None], key_row)
     if x.dtype.is_floating:
