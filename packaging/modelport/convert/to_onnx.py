@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from modelport.convert.estimators.text import known_words
 from modelport.convert.onnx_habits import spell_out_unbind
 from modelport.convert.route import Route, find_route
 from modelport.errors import ConversionError, MissingTool
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     import onnx
 
     from modelport.model import Model
-    from modelport_runtime.engines import Engine
+    from modelport_runtime.engines.sklearn import SklearnEngine
 
 Array = np.ndarray[Any, Any]
 _PROVEN = 64  # rows on which a conversion is compared
+_WORDS = 5  # known terms in a text that is made up
 SKLEARN = ("skops", "joblib", "pickle")
 NEEDS = {
     "torch_to_onnx": (("torch", "onnx", "onnxscript"), "modelport[pytorch,onnx]"),
@@ -124,14 +126,14 @@ def _export_sklearn(model: Model) -> onnx.ModelProto:
     return graph
 
 
-def _prove(model: Model, engine: Engine, graph: onnx.ModelProto) -> None:
+def _prove(model: Model, engine: SklearnEngine, graph: onnx.ModelProto) -> None:
     """Compare ONNX Runtime with the estimator: skl2onnx leaves some settings of estimators out without a word.
 
     ONNX Runtime lacks kernels that TensorFlow has; what it cannot run is left to ``verify``.
     """
     from modelport.frameworks.onnx_trial import import_runtime
 
-    inputs = _some_rows(model)
+    inputs = _some_rows(model, engine)
     if inputs is None:
         return
     try:
@@ -157,17 +159,23 @@ def _prove(model: Model, engine: Engine, graph: onnx.ModelProto) -> None:
             )
 
 
-def _some_rows(model: Model) -> Mapping[str, Array] | None:
-    """Give some of the samples, or numbers made up; None where neither goes."""
+def _some_rows(model: Model, engine: SklearnEngine) -> Mapping[str, Array] | None:
+    """Give some of the samples, or numbers and texts made up; None where neither goes."""
     if model.samples is not None:
         return _example(model, _PROVEN)
-    if any(tensor.dtype == "string" for tensor in model.signature.inputs):
-        return None
     generator = np.random.default_rng(0)
-    return {
-        tensor.name: (generator.standard_normal([size or _PROVEN for size in tensor.shape]) * 2).astype(tensor.dtype)
-        for tensor in model.signature.inputs
-    }
+    words = known_words(engine.estimator)
+    if not words and any(tensor.dtype == "string" for tensor in model.signature.inputs):
+        return None
+    rows: dict[str, Array] = {}
+    for tensor in model.signature.inputs:
+        shape = [size or _PROVEN for size in tensor.shape]
+        if tensor.dtype == "string":
+            texts = [" ".join(generator.choice(words, _WORDS)) for _ in range(int(np.prod(shape)))]
+            rows[tensor.name] = np.array(texts, object).reshape(shape)
+        else:
+            rows[tensor.name] = (generator.standard_normal(shape) * 2).astype(tensor.dtype)
+    return rows
 
 
 def _alike(mine: Array, theirs: Array) -> bool:

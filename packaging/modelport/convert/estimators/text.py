@@ -34,6 +34,16 @@ def converters() -> dict[type, Converter]:
     }
 
 
+def known_words(estimator: Any) -> list[str]:
+    """Give the terms that text vectorizers inside an estimator know; none where there are no such."""
+    if hasattr(estimator, "vocabulary_"):
+        return sorted(estimator.vocabulary_)
+    parts = [*getattr(estimator, "steps", ()), *getattr(estimator, "transformers_", ())]
+    parts += getattr(estimator, "transformer_list", ())
+    inner = [part[1] for part in parts] + [getattr(estimator, name, None) for name in ("estimator_", "best_estimator_")]
+    return sorted({word for each in inner if hasattr(each, "fit") for word in known_words(each)})
+
+
 def _width(vectorizer: Any) -> int:
     return len(vectorizer.vocabulary_)
 
