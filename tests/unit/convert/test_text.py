@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from modelport.convert.estimators.text import known_words
 from modelport.convert.sklearn_to_onnx import export_sklearn
 from modelport.errors import ConversionError
 from modelport_runtime.signature import TensorSpec
@@ -113,3 +114,11 @@ def test_the_last_sigma_of_a_word_is_refused_where_words_are_lower_cased() -> No
     outputs = [TensorSpec(name="transformed", dtype="float32", shape=(None, 1))]
     with pytest.raises(ConversionError, match="the last sigma of a word"):
         export_sklearn(estimator, inputs=[TensorSpec(name="x", dtype="string", shape=(None,))], outputs=outputs)
+
+
+def test_the_terms_of_a_model_are_found_wherever_its_vectorizers_stand() -> None:
+    words, letters = CountVectorizer().fit(["great film"]), CountVectorizer(token_pattern=r"\w+").fit(["a b"])
+    columns = ColumnTransformer([("words", words, 0), ("letters", make_pipeline(letters), 1)])
+    columns.fit(np.array([["great film", "a b"]], object))
+    assert known_words(make_pipeline(columns, LogisticRegression())) == ["a", "b", "film", "great"]
+    assert known_words(LogisticRegression()) == []
