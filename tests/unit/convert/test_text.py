@@ -122,3 +122,30 @@ def test_the_terms_of_a_model_are_found_wherever_its_vectorizers_stand() -> None
     columns.fit(np.array([["great film", "a b"]], object))
     assert known_words(make_pipeline(columns, LogisticRegression())) == ["a", "b", "film", "great"]
     assert known_words(LogisticRegression()) == []
+
+
+def test_counts_may_be_fractions(lower: Callable[..., Any]) -> None:
+    rows = np.array([[0.0, 0.25, 3.0], [1.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+    estimator = TfidfTransformer(sublinear_tf=True).fit(rows)
+    outputs = [TensorSpec(name="transformed", dtype="float64", shape=(None, 3))]
+    model = export_sklearn(estimator, inputs=[TensorSpec(name="x", dtype="float64", shape=(None, 3))], outputs=outputs)
+    right = estimator.transform(rows).toarray()
+    np.testing.assert_allclose(lower(model)({"x": rows})["transformed"], right, rtol=1e-12)
+
+
+@pytest.mark.parametrize("expression", [r"[\W]+", "[!-~ ]+", "[\t-z]+", "[a-z]*", "ab+"])
+def test_words_that_are_no_runs_without_blanks_are_refused(expression: str, lower: Callable[..., Any]) -> None:
+    from onnx import TensorProto, helper
+
+    node = helper.make_node(
+        "Tokenizer", ["x"], ["y"], domain="com.microsoft", tokenexp=expression, pad_value="#", mark=0
+    )
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.STRING, shape) for name, shape in (("x", [2]), ("y", [2, 1]))
+    ]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:])
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)], ir_version=9
+    )
+    with pytest.raises(ConversionError, match="no runs of a class of characters without the blank"):
+        lower(model)

@@ -63,8 +63,9 @@ def _weigh_counts(graph: Subgraph, transformer: Any) -> Sequence[str]:
 def _weigh(graph: Subgraph, counts: str, settings: Any) -> str:
     value = counts
     if settings.sublinear_tf:
-        logarithm = graph.add("Log", graph.add("Max", value, graph.number(1)))
-        value = graph.add("Mul", graph.add("Sign", value), graph.add("Add", logarithm, graph.number(1)))
+        absent = graph.add("Equal", value, graph.number(0))
+        logarithm = graph.add("Log", graph.add("Where", absent, graph.number(1), value))
+        value = graph.add("Where", absent, graph.number(0), graph.add("Add", logarithm, graph.number(1)))
     if settings.use_idf:
         value = graph.add("Mul", value, graph.number(settings.idf_))
     if settings.norm is None:

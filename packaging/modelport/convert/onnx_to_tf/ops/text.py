@@ -77,10 +77,10 @@ def _changed(x: Tensor, change: Callable[..., Tensor]) -> Tensor:
 def _tokenize(node: Node) -> Tensor:
     """Cut texts into runs of a class of characters: what is none of them is where words end."""
     runs = _RUNS.fullmatch(node.attr("tokenexp", b"").decode())
-    if runs is None or " " in runs[1] or r"\s" in runs[1] or node.attr("mark", 0) or node.attr("mincharnum", 1) > 1:
+    if runs is None or _takes_blanks(runs[1]) or node.attr("mark", 0) or node.attr("mincharnum", 1) > 1:
         raise node.fail(
-            "its words are no runs of a class of characters, such as [a-z]+ or [a-z][a-z]+; write that part with other "
-            "ops, or give words in place of texts"
+            "its words are no runs of a class of characters without the blank, such as [a-z]+ or [a-z][a-z]+; write "
+            "that part with other ops, or give words in place of texts"
         )
     x = node.tensor(0)
     kept = tf.strings.regex_replace(tf.reshape(x, [-1]), f"[^{runs[1]}]+", " ")
@@ -90,6 +90,14 @@ def _tokenize(node: Node) -> Tensor:
     words = tf.ragged.boolean_mask(words, words.with_values(long_enough))
     matrix = words.to_tensor(node.attr("pad_value", b""))
     return tf.reshape(matrix, tf.concat([tf.shape(x), tf.shape(matrix)[1:]], 0))
+
+
+def _takes_blanks(characters: str) -> bool:
+    """Tell whether the blank, which is put between words here, is in a class of characters, as RE2 reads it."""
+    from tensorflow.python.eager import context  # tf.init_scope does not leave a plain graph
+
+    with context.eager_mode(), tf.device("CPU:0"):
+        return bool(tf.strings.regex_full_match(" ", f"[{characters}]"))
 
 
 @lowers("TfIdfVectorizer")

@@ -6,6 +6,7 @@ import numpy as np
 
 from modelport.convert.onnx_to_tf.lazy import tf
 from modelport.convert.onnx_to_tf.value import Array, Tensor
+from modelport.errors import ConversionError
 
 #: Buckets of hashes: with the first of these no two of the known texts share one, by all chance.
 _BUCKETS = (2**63 - 1, 2**63 - 25, 2**63 - 165)
@@ -39,12 +40,16 @@ def _encoded(text: str | bytes) -> bytes:
 
 
 def _hash(texts: Array) -> tuple[int, Array]:
-    """Return a number of buckets with which all texts have hashes of their own, and these."""
+    """Return a number of buckets with which all texts have hashes of their own, and these.
+
+    Raises:
+        ConversionError: There is none.
+    """
     from tensorflow.python.eager import context  # tf.init_scope does not leave a plain graph
 
     for buckets in _BUCKETS:
         with context.eager_mode(), tf.device("CPU:0"):
             hashes: Array = tf.strings.to_hash_bucket_fast(tf.constant(texts), buckets).numpy()
         if len(np.unique(hashes)) == len(hashes):
-            break
-    return buckets, hashes
+            return buckets, hashes
+    raise ConversionError("two of the texts that it looks up have the same hash, so that one would never be found")
